@@ -1,0 +1,1 @@
+"""The edge: LanceDB, litellm, transformers and files, each behind a protocol of the core."""

@@ -1,0 +1,151 @@
+"""Settings: command-line flags over environment over the store's config file over defaults.
+
+The config file is ``config.toml`` in the store's folder::
+
+    user = "u42"
+    model = "openai/gpt-4o-mini"
+    providers = ["local", "openai"]     # anything else is refused before a request
+    sources = ["~/notes/*.jsonl"]
+
+    [tasks.tickets]
+    kind = "classification"
+    labels = ["bug", "question", "praise"]
+    instruction = "Name the kind of the ticket."
+
+API keys come from the environment alone and are never read from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hydra_cli.core.errors import UsageError
+from hydra_cli.core.tasks import KINDS, PRESETS, TaskSpec
+
+DEFAULT_ENCODER = "all-minilm-l6-v2"
+DEFAULT_MODEL = "local/smollm2-135m-instruct"
+RETRIEVERS = ("bm25", "dense", "fused", "recency")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a command may want to know, resolved once."""
+
+    store: Path
+    encoder: str = DEFAULT_ENCODER
+    model: str = DEFAULT_MODEL
+    user: str | None = None
+    retriever: str = "fused"
+    k: int = 4
+    n: int = 8
+    shortlist: int = 20
+    temperature: float = 0.8
+    seed: int = 0
+    cache: bool = True
+    providers: tuple[str, ...] = ()
+    """Allowed litellm providers; empty allows any."""
+    fallbacks: tuple[str, ...] = ()
+    concurrency: int = 8
+    timeout: float = 60.0
+    sources: tuple[str, ...] = ()
+    tasks: Mapping[str, TaskSpec] = field(default_factory=lambda: dict(PRESETS))
+
+    def task(self, name: str) -> TaskSpec | None:
+        return self.tasks.get(name)
+
+    def override(self, **flags: Any) -> Settings:
+        """The settings with every flag that was given."""
+        return replace(self, **{key: value for key, value in flags.items() if value is not None})
+
+
+def store_folder(flag: Path | None = None) -> Path:
+    """``--store``, else HYDRA_PERS_HOME, else the platform's user data folder."""
+    if flag is not None:
+        return flag.expanduser()
+    if home := os.environ.get("HYDRA_PERS_HOME"):
+        return Path(home).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("hydra-pers")
+
+
+def load_settings(store: Path | None = None) -> Settings:
+    """Settings of a store; UsageError names the line that makes no sense."""
+    folder = store_folder(store)
+    settings = Settings(store=folder)
+    path = folder / "config.toml"
+    if path.is_file():
+        settings = _from_file(settings, path)
+    from_environment = {
+        name: os.environ.get(f"HYDRA_PERS_{name.upper()}") for name in ("model", "encoder", "user")
+    }
+    return settings.override(**{key: value or None for key, value in from_environment.items()})
+
+
+def _from_file(settings: Settings, path: Path) -> Settings:
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    try:
+        values = tomlkit.parse(path.read_text("utf-8")).unwrap()
+    except (ParseError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    tasks = dict(settings.tasks)
+    for name, declared in values.pop("tasks", {}).items():
+        tasks[name] = task_from_mapping(name, declared, base=tasks.get(name))
+    return replace(settings, tasks=tasks, **check_values(values, where=str(path)))
+
+
+def check_values(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """Plain settings with their types checked; UsageError for an unknown key."""
+    kinds = {f.name: f.type for f in fields(Settings) if f.name not in ("store", "tasks")}
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in kinds:
+            known = ", ".join(sorted(kinds))
+            raise UsageError(f"{where}: unknown setting {key!r}", hint=f"known: {known}, tasks")
+        checked[key] = _typed(key, value, str(kinds[key]), where)
+    if checked.get("retriever", RETRIEVERS[0]) not in RETRIEVERS:
+        raise UsageError(f"{where}: retriever must be one of {', '.join(RETRIEVERS)}")
+    return checked
+
+
+def _typed(key: str, value: Any, kind: str, where: str) -> Any:
+    if kind.startswith("tuple"):
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+    elif kind.startswith("float"):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+    elif kind.startswith("int"):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif kind.startswith("bool"):
+        if isinstance(value, bool):
+            return value
+    elif isinstance(value, str):
+        return value
+    raise UsageError(f"{where}: {key} can't be {value!r}", hint=f"it wants: {kind}")
+
+
+def task_from_mapping(
+    name: str, values: Mapping[str, Any], *, base: TaskSpec | None = None
+) -> TaskSpec:
+    """A task declared in a config file, on top of a preset of the same name."""
+    start = base or TaskSpec(name=name, kind="generation", instruction="Answer as the user would.")
+    known = {f.name for f in fields(TaskSpec)} - {"name"}
+    if unknown := set(values) - known:
+        raise UsageError(
+            f"task {name!r}: unknown key {sorted(unknown)[0]!r}",
+            hint=f"known: {', '.join(sorted(known))}",
+        )
+    if values.get("kind", start.kind) not in KINDS:
+        raise UsageError(f"task {name!r}: kind must be one of {', '.join(KINDS)}")
+    given = dict(values)
+    if "labels" in given:
+        given["labels"] = tuple(str(label) for label in given["labels"])
+    return replace(start, **given)

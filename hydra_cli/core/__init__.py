@@ -1,0 +1,1 @@
+"""The domain: no torch, Typer, LanceDB or litellm is imported here."""

@@ -1,0 +1,80 @@
+"""A query and its evidence as chat messages, within a token budget."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from hydra_cli.core.protocols import Message
+from hydra_cli.core.records import Query, Record, Scored
+from hydra_cli.core.tasks import TaskSpec
+
+CONTEXT_TOKENS = 3000
+"""Room for a prompt where nothing is known about the LLM's context window."""
+
+
+def estimate_tokens(text: str) -> int:
+    """A tokenizer-free upper guess: English runs at about 4 characters a token."""
+    return len(text) // 3 + 4
+
+
+def build_messages(
+    query: Query,
+    evidence: Sequence[Scored[Record]],
+    task: TaskSpec,
+    *,
+    budget: int = CONTEXT_TOKENS,
+    count_tokens: Callable[[str], int] = estimate_tokens,
+    profile: str = "",
+) -> tuple[Message, ...]:
+    """The prompt: instruction, evidence as chat turns (worst first), the query.
+
+    The best record stands next to the query, where an LLM reads it last. When
+    the budget is short, the worst records go first, then the query's end.
+    ``profile`` is a summary of the user, as PAG puts it before the records.
+    """
+    system = task.instruction if not query.instruction else query.instruction
+    labels = query.labels or task.labels
+    if labels and task.kind == "classification":
+        system = f"{system} Choose from: {', '.join(labels)}."
+    if profile:
+        system = f"{system}\nAbout the user: {profile}"
+    text = cut_words(query.text, task.input_words)
+    room = budget - count_tokens(system) - task.answer_tokens
+    while count_tokens(text) > room and len(text) > 40:
+        text = text[: int(len(text) * 0.8)].rsplit(" ", 1)[0]
+    room -= count_tokens(text)
+
+    turns: list[list[Message]] = []
+    for scored in evidence:
+        shown = cut_words(scored.item.input, task.input_words)
+        needed = count_tokens(shown) + count_tokens(scored.item.output)
+        if needed > room:
+            break
+        room -= needed
+        turns.append(
+            [
+                {"role": "user", "content": shown},
+                {"role": "assistant", "content": scored.item.output},
+            ]
+        )
+    messages: list[Message] = [{"role": "system", "content": system}]
+    for turn in reversed(turns):
+        messages.extend(turn)
+    messages.append({"role": "user", "content": text})
+    return tuple(messages)
+
+
+def cut_words(text: str, words: int) -> str:
+    """The first words, with the cut shown."""
+    parts = text.split()
+    return " ".join(parts) if len(parts) <= words else " ".join(parts[:words]) + " …"
+
+
+def random_evidence(
+    history: Sequence[Record], query: Query, k: int, *, seed: int
+) -> list[Scored[Record]]:
+    """k records by chance, the same ones for the same query and seed (the ICL baseline)."""
+    chooser = random.Random(f"{seed}\0{query.user}\0{query.id}")
+    chosen = chooser.sample(list(history), min(k, len(history)))
+    return [Scored(record, 0.0) for record in chosen]

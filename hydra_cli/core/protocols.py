@@ -1,0 +1,291 @@
+"""What the domain needs from the edge.
+
+Backends implement these; workflows receive them. Tests pass the fakes of
+``hydra_cli.backends.memory`` through the same door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+
+from hydra_cli.core.records import (
+    Candidate,
+    History,
+    QueryContext,
+    Record,
+    Scored,
+    TrainingExample,
+    Usage,
+)
+from hydra_cli.core.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hydra_cli.core.records import Vectors
+
+
+Supervision = Literal["relevance", "hydra_relevance", "quality"]
+"""Labels a TrainingExample can carry."""
+
+
+class Message(TypedDict):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn. ``temperature`` 0 is greedy."""
+
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A prompt and how to answer it.
+
+    ``user`` is whose data the messages hold, so that a cached answer can be
+    forgotten with them.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """Exactly ``sampling.n`` answers, cleaned, with what they used.
+
+    ``logprobs`` is parallel to ``texts``: the mean log-probability of each
+    answer's tokens, or None.
+    """
+
+    texts: tuple[str, ...]
+    logprobs: tuple[float | None, ...]
+    usage: Usage
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        pairs = zip(self.texts, self.logprobs, strict=True)
+        return tuple(Candidate(text, i, logprob) for i, (text, logprob) in enumerate(pairs))
+
+
+class ChatModel(Protocol):
+    """A black-box LLM. Errors are ProviderError or BudgetExceeded."""
+
+    @property
+    def name(self) -> str: ...
+
+    def complete(self, request: ChatRequest) -> Completion: ...
+
+    def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Completion]]:
+        """Each request's index and completion, in the order in which they finish."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Texts to vectors, on frozen weights."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights and of how they are read. Vectors of two never mix."""
+        ...
+
+    def encode(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
+    ) -> Vectors:
+        """Unit vectors (n, d); ``progress`` is told how many texts each batch finished."""
+        ...
+
+    def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
+        """First-token states (n, d) of joined pairs, as a cross-encoder reads them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """What became of a batch. ``conflicting``: the key exists with other content."""
+
+    added: int
+    present: int
+    conflicting: tuple[Record, ...] = ()
+    forgotten: tuple[Record, ...] = ()
+    """Records refused because they were forgotten before."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSummary:
+    user: str
+    records: int
+    tasks: tuple[str, ...]
+    first: datetime | None
+    last: datetime | None
+
+
+class HistoryStore(Protocol):
+    """Users' records and their vectors on disk."""
+
+    def add(self, records: Sequence[Record], *, restore: bool = False) -> AddResult:
+        """Add one batch, all of it or nothing. Same key and content: present.
+
+        ``restore`` accepts records that were forgotten before.
+        """
+        ...
+
+    def users(self) -> list[UserSummary]: ...
+
+    def tasks_of(self, user: str) -> list[tuple[str, int]]:
+        """The user's tasks with their number of records, most first; empty for an unknown user."""
+        ...
+
+    def users_of(self, task: str) -> list[tuple[str, int]]:
+        """The users with records of a task, with their number, sorted by user."""
+        ...
+
+    def records(
+        self, user: str, *, task: str | None = None, limit: int | None = None
+    ) -> list[Record]:
+        """The newest ``limit`` records (default: all), oldest first."""
+        ...
+
+    def vectors(
+        self, user: str, task: str, ids: Sequence[str]
+    ) -> dict[str, tuple[Vectors, Vectors | None]]:
+        """Stored (input, output) vectors by record id; records never encoded are absent."""
+        ...
+
+    def put_vectors(
+        self,
+        user: str,
+        task: str,
+        fingerprint: str,
+        vectors: Iterable[tuple[str, Vectors, Vectors | None]],
+    ) -> None:
+        """Keep vectors of one encoder. StoreError where the store holds another encoder's."""
+        ...
+
+    def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:
+        """The k best records of one user by full-text search, best first."""
+        ...
+
+    def search_vector(self, user: str, task: str, vector: Vectors, k: int) -> list[Scored[Record]]:
+        """The k nearest records of one user by cosine of the inputs, best first."""
+        ...
+
+
+class Scorer(Protocol):
+    """Base and head of one user, bound together: what orders records and answers."""
+
+    def rerank(
+        self, context: QueryContext, shortlist: Sequence[Scored[Record]]
+    ) -> list[Scored[Record]]:
+        """The shortlist, best evidence first."""
+        ...
+
+    def adapt(
+        self,
+        context: QueryContext,
+        evidence: Sequence[Scored[Record]],
+        candidates: Sequence[Candidate],
+    ) -> list[Scored[Candidate]]:
+        """The candidates, best first. For a closed set, every label may be among them."""
+        ...
+
+
+class Weights(Protocol):
+    """A base or a head: its tensors and its card (``modeling.weights.Weights``)."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Recipe(Protocol):
+    """One way to factorize scoring: how base and heads are trained and used.
+
+    ``needs`` says which labels the supervision must supply.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def needs(self) -> frozenset[Supervision]: ...
+
+    def train_base(
+        self,
+        task: TaskSpec,
+        examples: Sequence[TrainingExample],
+        histories: Sequence[History],
+        encoder: TextEncoder,
+        *,
+        seed: int,
+        progress: Progress,
+    ) -> Weights:
+        """The shared base, from the training users' examples and whole histories."""
+        ...
+
+    def fit_heads(
+        self,
+        base: Weights,
+        task: TaskSpec,
+        examples: Mapping[str, Sequence[TrainingExample]],
+        encoder: TextEncoder,
+        *,
+        seed: int,
+        progress: Progress,
+    ) -> dict[str, Weights]:
+        """Every given user's head on the frozen base, all in one batched computation."""
+        ...
+
+    def scorer(
+        self, base: Weights, head: Weights | None, task: TaskSpec, encoder: TextEncoder
+    ) -> Scorer:
+        """ModelError where the head was made for another base. No head: the population's."""
+        ...
+
+
+class Progress(Protocol):
+    """Long work tells how far it is. ``total`` may be unknown."""
+
+    def start(self, label: str, total: int | None) -> None: ...
+
+    def advance(self, steps: int = 1) -> None: ...
+
+    def note(self, text: str) -> None:
+        """One line for the user, such as a stage that was switched off."""
+        ...
+
+
+__all__ = [
+    "AddResult",
+    "ChatModel",
+    "ChatRequest",
+    "Completion",
+    "HistoryStore",
+    "Message",
+    "Progress",
+    "Recipe",
+    "Sampling",
+    "Scorer",
+    "Supervision",
+    "TextEncoder",
+    "TrainingExample",
+    "UserSummary",
+    "Weights",
+]

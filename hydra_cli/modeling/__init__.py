@@ -1,0 +1,1 @@
+"""Features, heads and training. May import torch; never looks at the CLI or the store."""
