@@ -1,0 +1,87 @@
+"""First stage: a shortlist out of one user's history.
+
+BM25 over whitespace tokens in lower case, cosine of vectors, reciprocal rank
+fusion of both, or plain recency. All orders are total: ties go to the newer
+record, so the same history gives the same shortlist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hydra_cli.core.errors import UsageError
+from hydra_cli.core.records import History, QueryContext, Record, Scored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RANK_CONSTANT = 60
+"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+
+_WORD = re.compile(r"\w+")
+
+
+def retrieve(context: QueryContext, *, how: str, k: int) -> list[Scored[Record]]:
+    """The best k records of the context's history, best first; fewer where it is short."""
+    if not len(context.history):
+        return []
+    try:
+        score = _SCORES[how]
+    except KeyError:
+        raise UsageError(
+            f"unknown retriever {how!r}", hint=f"known: {', '.join(_SCORES)}"
+        ) from None
+    return best(context.history, score(context), k)
+
+
+def best(history: History, scores: NDArray[np.float64], k: int) -> list[Scored[Record]]:
+    """The k highest scores (n,) with their records; of equal ones, the newer first."""
+    age = np.arange(len(history), 0, -1)  # the newest record is the last row
+    order = np.lexsort((age, -scores))[:k]
+    return [Scored(history.records[i], float(scores[i])) for i in order]
+
+
+def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
+    """BM25 of every record's input for the query's text (n,)."""
+    from rank_bm25 import BM25Okapi
+
+    corpus = [tokens(record.input) or ["\0"] for record in context.history.records]
+    scores: NDArray[np.float64] = BM25Okapi(corpus).get_scores(tokens(context.query.text))
+    return scores
+
+
+def dense_scores(context: QueryContext) -> NDArray[np.float64]:
+    """Cosine of the query's vector with every record's input vector (n,)."""
+    return (context.history.inputs @ context.vector).astype(np.float64)
+
+
+def fused_scores(context: QueryContext) -> NDArray[np.float64]:
+    """Reciprocal rank fusion of BM25 and dense (n,)."""
+    fused = np.zeros(len(context.history))
+    for scores in (bm25_scores(context), dense_scores(context)):
+        rank = np.empty(len(scores))
+        rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+        fused += 1.0 / (RANK_CONSTANT + rank)
+    return fused
+
+
+def recency_scores(context: QueryContext) -> NDArray[np.float64]:
+    """Later records score higher (n,)."""
+    return np.arange(len(context.history), dtype=np.float64)
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case words."""
+    return _WORD.findall(text.lower())
+
+
+_SCORES: dict[str, Callable[[QueryContext], NDArray[np.float64]]] = {
+    "bm25": bm25_scores,
+    "dense": dense_scores,
+    "fused": fused_scores,
+    "recency": recency_scores,
+}

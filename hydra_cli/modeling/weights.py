@@ -1,0 +1,112 @@
+"""Bases and heads on disk: one safetensors file whose header holds a JSON card.
+
+One file means one atomic rename: tensors and card can't drift apart. Loading
+runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from hydra_cli import __version__
+from hydra_cli.backends.files import name_of, write_atomic
+from hydra_cli.core.errors import ModelError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the tensors are and how they came to be.
+
+    ``encoder`` and, for a head, ``base`` are fingerprints: a head never loads
+    on a base it was not made for. ``counts`` counts what it was trained on,
+    ``held_out`` holds figures on records that training never saw, ``gate`` the
+    decision for each stage with its reason.
+    """
+
+    kind: Literal["base", "head"]
+    recipe: str
+    task: str
+    encoder: str
+    seed: int
+    base: str | None = None
+    user: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    held_out: Mapping[str, Any] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {"hydra-pers": __version__, "torch": str(torch.__version__)}
+    )
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A base or a head: its tensors and its card."""
+
+    card: Card
+    tensors: Mapping[str, torch.Tensor]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the tensors' names, shapes, types and bytes."""
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            tensor = self.tensors[name].detach().cpu().contiguous()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(
+                tensor.view(torch.uint8).numpy().tobytes()
+                if tensor.ndim
+                else tensor.reshape(1).view(torch.uint8).numpy().tobytes()
+            )
+        return digest.hexdigest()
+
+    def check_base(self, base: Weights) -> None:
+        """ModelError where this head was made for another base."""
+        if self.card.base != base.fingerprint:
+            raise ModelError(
+                f"the head of {self.card.user!r} was made for another base model",
+                hint="run `hydra-pers fit` to renew it",
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
+        write_atomic(path, save(tensors, {"card": json.dumps(asdict(self.card))}))
+
+    @staticmethod
+    def load(path: Path) -> Weights:
+        """ModelError where the file is damaged or of a newer format."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = (file.metadata() or {}).get("card", "")
+                values = json.loads(header)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelError(
+                f"{path.name} is damaged: {error}", hint="run `hydra-pers fit` to make it anew"
+            ) from error
+        if values.get("format", 0) > FORMAT:
+            raise ModelError(f"{path.name} was written by a newer release", hint="upgrade")
+        known = {f.name for f in fields(Card)}
+        return Weights(Card(**{k: v for k, v in values.items() if k in known}), tensors)
+
+
+def base_path(store: Path, task: str, recipe: str) -> Path:
+    return store / "models" / name_of(task) / f"base.{recipe}.safetensors"
+
+
+def head_path(store: Path, user: str, task: str, recipe: str) -> Path:
+    return store / "heads" / name_of(user) / f"{name_of(task)}.{recipe}.safetensors"
