@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import (
     ChatModel,
     ChatRequest,
@@ -20,7 +21,6 @@ from hydra_cli.core.protocols import (
     Sampling,
     Supervision,
 )
-from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.records import (
     History,
     Query,
