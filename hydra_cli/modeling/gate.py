@@ -1,0 +1,226 @@
+"""The gate: a stage is kept for a user only where it wins beyond its noise.
+
+Outcomes are qualities in [0, 1] of several methods on the same held-out
+queries. A stage's gain is its paired difference to what would be answered
+without it. Gains are read hierarchically: users scatter around the
+population's gain, a user's own few outcomes around the user's gain, both
+normal, so that a user with little evidence is judged mostly by the others
+(normal-normal shrinkage; Gelman et al., Bayesian Data Analysis, section 5.4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Method = Literal["plain", "rag", "majority", "knn", "rerank", "adapt", "rerank+adapt"]
+"""What can answer a held-out query.
+
+``plain`` and ``rag`` are the LLM's greedy answers without and with the first
+stage's evidence; ``majority`` and ``knn`` ask no LLM; ``rerank`` is the
+greedy answer with reranked evidence; ``adapt`` is the adapter's choice with
+the first stage's evidence, ``rerank+adapt`` with reranked evidence.
+"""
+
+CONTROLS: tuple[Method, ...] = ("majority", "knn")
+CONFIDENCE = 0.8
+"""How probable a gain must be for its stage to stay."""
+
+SCEPTIC_SD = 0.1
+"""Prior standard deviation of a population's gain, around zero."""
+SPREAD_SD = 0.05
+"""Users' spread around the population where too few users show it."""
+NOISE_SD, NOISE_WEIGHT = 0.3, 4.0
+"""Prior standard deviation of one paired difference, and its weight in outcomes.
+
+Keeps three lucky outcomes that agree from looking like certainty.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How well each method answered one held-out query, in [0, 1]; higher is better.
+
+    Methods that were not run are absent.
+    """
+
+    user: str
+    quality: Mapping[Method, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A stage's gain over a baseline, as believed of one user: normal(mean, sd)."""
+
+    mean: float
+    sd: float
+    own: int
+    """Outcomes of the user's own that it stands on."""
+    others: int
+    """Outcomes of other users that it stands on."""
+
+    @property
+    def probability(self) -> float:
+        """That the gain is above zero."""
+        return 0.5 * math.erfc(-self.mean / (self.sd * math.sqrt(2.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """Which stages to use for a user, the reasons in words, and all of it for the card."""
+
+    rerank: bool
+    adapt: bool
+    lines: tuple[str, ...]
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(
+    own: Sequence[Outcome], population: Sequence[Outcome], *, confidence: float = CONFIDENCE
+) -> GateDecision:
+    """The stages that earn their place for one user.
+
+    ``own`` are the user's held-out outcomes (none for a user without a fit:
+    the population decides), ``population`` those of other users. The reranker
+    must beat ``rag``; the adapter must beat the better prompt-based answer
+    that ask would give without it, and must not fall behind a control that
+    asks no LLM.
+    """
+    others = [outcome for outcome in population if outcome.user not in {o.user for o in own}]
+    rerank, rerank_line, rerank_card = _judge(own, others, "rerank", ("rag",), confidence)
+    after: Method = "rerank+adapt" if rerank and _ran(own, others, "rerank+adapt") else "adapt"
+    without: Method = "rerank" if rerank else "rag"
+    adapt, adapt_line, adapt_card = _judge(own, others, after, (without, "plain"), confidence)
+    for control in CONTROLS:
+        if not adapt or not _ran(own, others, control):
+            continue
+        gain = gain_of(own, others, stage=after, baseline=control)
+        adapt_card[f"over {control}"] = _figures(gain)
+        if gain.probability < 1.0 - confidence:
+            adapt = False
+            adapt_line = f"adapter off: {control} without an LLM does better ({_words(gain)})"
+    adapt_card["kept"] = adapt
+    card = {
+        "rerank": rerank_card,
+        "adapt": adapt_card,
+        "confidence": confidence,
+        "quality": _means(own, others),
+    }
+    return GateDecision(rerank, adapt, (rerank_line, adapt_line), card)
+
+
+def gain_of(
+    own: Sequence[Outcome], others: Sequence[Outcome], *, stage: Method, baseline: Method
+) -> Gain:
+    """What is believed of one user's gain, after the others' and the user's own outcomes.
+
+    Users' true gains are normal(mu, tau^2), outcomes scatter by sigma^2 around
+    them. mu and tau^2 come from the others by the method of moments
+    (DerSimonian and Laird, 1986), mu with a sceptic's prior at zero.
+    """
+    by_user: dict[str, list[float]] = {}
+    for outcome in others:
+        if (difference := _difference(outcome, stage, baseline)) is not None:
+            by_user.setdefault(outcome.user, []).append(difference)
+    mine = [d for outcome in own if (d := _difference(outcome, stage, baseline)) is not None]
+    noise = _noise([*by_user.values(), mine])
+    spread = _spread(list(by_user.values()), noise)
+    precision = [1.0 / (spread + noise / len(gains)) for gains in by_user.values()]
+    means = [sum(gains) / len(gains) for gains in by_user.values()]
+    total = sum(precision) + 1.0 / SCEPTIC_SD**2
+    mu = sum(p * m for p, m in zip(precision, means, strict=True)) / total
+    prior = spread + 1.0 / total
+    posterior = 1.0 / prior + len(mine) / noise
+    mean = (mu / prior + sum(mine) / noise) / posterior
+    counted = sum(len(gains) for gains in by_user.values())
+    return Gain(mean, math.sqrt(1.0 / posterior), len(mine), counted)
+
+
+def _difference(outcome: Outcome, stage: Method, baseline: Method) -> float | None:
+    if stage not in outcome.quality or baseline not in outcome.quality:
+        return None
+    return outcome.quality[stage] - outcome.quality[baseline]
+
+
+def _noise(groups: Sequence[Sequence[float]]) -> float:
+    """The variance of one outcome around its user's gain, pooled over users."""
+    squares, freedom = NOISE_WEIGHT * NOISE_SD**2, NOISE_WEIGHT
+    for gains in groups:
+        if len(gains) > 1:
+            mean = sum(gains) / len(gains)
+            squares += sum((gain - mean) ** 2 for gain in gains)
+            freedom += len(gains) - 1
+    return squares / freedom
+
+
+def _spread(groups: Sequence[Sequence[float]], noise: float) -> float:
+    """The variance of users' gains around the population's (DerSimonian and Laird)."""
+    if len(groups) < 3:
+        return SPREAD_SD**2
+    weights = [len(gains) / noise for gains in groups]
+    means = [sum(gains) / len(gains) for gains in groups]
+    total = sum(weights)
+    centre = sum(w * m for w, m in zip(weights, means, strict=True)) / total
+    scatter = sum(w * (m - centre) ** 2 for w, m in zip(weights, means, strict=True))
+    scale = total - sum(w * w for w in weights) / total
+    return max((scatter - (len(groups) - 1)) / scale, 0.0) if scale > 0 else SPREAD_SD**2
+
+
+def _judge(
+    own: Sequence[Outcome],
+    others: Sequence[Outcome],
+    stage: Method,
+    baselines: Sequence[Method],
+    confidence: float,
+) -> tuple[bool, str, dict[str, Any]]:
+    name = "reranker" if stage == "rerank" else "adapter"
+    gains = {
+        baseline: gain_of(own, others, stage=stage, baseline=baseline)
+        for baseline in baselines
+        if _ran(own, others, stage, baseline)
+    }
+    if not gains:
+        return False, f"{name} off: nothing held out to judge it by", {"kept": False}
+    # The hardest baseline is the one over which the gain is smallest.
+    baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
+    kept = gain.probability >= confidence
+    verdict = "kept" if kept else "off"
+    line = f"{name} {verdict}: {_words(gain)} against {baseline}"
+    card: dict[str, Any] = {"kept": kept, "stage": stage}
+    card.update({f"over {other}": _figures(found) for other, found in gains.items()})
+    return kept, line, card
+
+
+def _ran(own: Sequence[Outcome], others: Sequence[Outcome], *methods: Method) -> bool:
+    return any(all(m in o.quality for m in methods) for o in (*own, *others))
+
+
+def _words(gain: Gain) -> str:
+    return (
+        f"gain {gain.mean:+.3f} ± {gain.sd:.3f}, above zero with {gain.probability:.0%}, "
+        f"from {gain.own} own and {gain.others} other held-out queries"
+    )
+
+
+def _figures(gain: Gain) -> dict[str, float]:
+    return {
+        "mean": round(gain.mean, 4),
+        "sd": round(gain.sd, 4),
+        "probability": round(gain.probability, 4),
+        "own": gain.own,
+        "others": gain.others,
+    }
+
+
+def _means(own: Sequence[Outcome], others: Sequence[Outcome]) -> dict[str, dict[str, float]]:
+    """Each method's mean quality, over the user's own outcomes and over the others'."""
+    found: dict[str, dict[str, float]] = {}
+    for name, outcomes in (("own", own), ("others", others)):
+        sums: dict[str, list[float]] = {}
+        for outcome in outcomes:
+            for method, quality in outcome.quality.items():
+                sums.setdefault(method, []).append(quality)
+        found[name] = {m: round(sum(q) / len(q), 4) for m, q in sorted(sums.items())}
+    return found
