@@ -54,8 +54,9 @@ class Settings:
     sources: tuple[str, ...] = ()
     tasks: Mapping[str, TaskSpec] = field(default_factory=lambda: dict(PRESETS))
 
-    def task(self, name: str) -> TaskSpec | None:
-        return self.tasks.get(name)
+    def spec(self, task: str) -> TaskSpec:
+        """The task as declared, recognised or preset; free generation where it is unknown."""
+        return self.tasks.get(task) or free_generation(task)
 
     def override(self, **flags: Any) -> Settings:
         """The settings with every flag that was given."""
@@ -132,11 +133,16 @@ def _typed(key: str, value: Any, kind: str, where: str) -> Any:
     raise UsageError(f"{where}: {key} can't be {value!r}", hint=f"it wants: {kind}")
 
 
+def free_generation(name: str) -> TaskSpec:
+    """What a task is while nothing is known about it."""
+    return TaskSpec(name=name, kind="generation", instruction="Answer as the user would.")
+
+
 def task_from_mapping(
     name: str, values: Mapping[str, Any], *, base: TaskSpec | None = None
 ) -> TaskSpec:
     """A task declared in a config file, on top of a preset of the same name."""
-    start = base or TaskSpec(name=name, kind="generation", instruction="Answer as the user would.")
+    start = base or free_generation(name)
     known = {f.name for f in fields(TaskSpec)} - {"name"}
     if unknown := set(values) - known:
         raise UsageError(

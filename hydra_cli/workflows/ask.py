@@ -35,6 +35,7 @@ class AskPlan:
     retriever: str = "fused"
     temperature: float = 0.8
     seed: int = 0
+    sequential: bool = False
 
 
 @dataclass(slots=True)

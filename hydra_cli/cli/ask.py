@@ -1,0 +1,202 @@
+"""``hydra-pers ask``: one personalized answer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hydra_cli.cli.options import (
+    EncoderOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    StoreOption,
+    TaskOption,
+    UserOption,
+)
+
+if TYPE_CHECKING:
+    from hydra_cli.core.records import Answer
+
+
+def ask(
+    text: Annotated[
+        str | None,
+        typer.Argument(help="The query; '-' or nothing reads stdin.", show_default=False),
+    ] = None,
+    user: UserOption = None,
+    task: TaskOption = None,
+    model: ModelOption = None,
+    k: Annotated[int | None, typer.Option("-k", min=0, help="Records in the prompt.")] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Answers to choose from.")] = None,
+    retriever: Annotated[
+        str | None, typer.Option(help="First stage: bm25, dense, fused or recency.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the n answers.")] = None,
+    encoder: EncoderOption = None,
+    recipe: Annotated[str, typer.Option(help="Which base and heads to use.")] = "hydra-pers",
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Stop sampling when the winner is clear.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show evidence, candidates, scores and heads.")
+    ] = False,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what would be sent, and send nothing.")
+    ] = False,
+    seed: SeedOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a query the way one user would.
+
+    Example: hydra-pers ask "headline for: the council voted to close the pool" --user u42
+    """
+    start = time.perf_counter()
+    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import open_store
+    from hydra_cli.workflows import ask as workflow
+
+    settings = load_settings(store).override(
+        user=user,
+        model=model,
+        k=k,
+        n=n,
+        retriever=retriever,
+        temperature=temperature,
+        encoder=encoder,
+        seed=seed,
+    )
+    query_text = read_query(text)
+    histories = open_store(settings)
+    chosen_user = workflow.choose_user(histories, settings.user)
+    chosen_task = workflow.choose_task(histories, chosen_user, task)
+    spec = settings.spec(chosen_task)
+    query = workflow.make_query(query_text, chosen_user, spec)
+
+    from hydra_cli.modeling.recipes import open_recipe
+    from hydra_cli.wiring import open_chat, open_encoder
+    from hydra_cli.workflows.personalize import personalization
+
+    plan = workflow.AskPlan(
+        k=settings.k,
+        n=settings.n,
+        shortlist=settings.shortlist,
+        retriever=settings.retriever,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        sequential=sequential,
+    )
+    texts = open_encoder(settings)
+    personal = personalization(settings.store, chosen_user, spec, open_recipe(recipe), texts)
+    if show_prompt:
+        show_messages(
+            workflow.prompt_for(
+                query, spec, store=histories, encoder=texts, personal=personal, plan=plan
+            ),
+            as_json,
+        )
+        return
+    chat = open_chat(settings, on_note=say)
+    with progress_bar() as bar:
+        answer = workflow.ask(
+            query,
+            spec,
+            store=histories,
+            encoder=texts,
+            chat=chat,
+            personal=personal,
+            plan=plan,
+            progress=bar,
+        )
+    render(answer, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
+
+
+def read_query(text: str | None) -> str:
+    """The argument, else stdin; UsageError where neither says anything."""
+    from hydra_cli.core.errors import UsageError
+
+    if text in (None, "-"):
+        text = "" if sys.stdin.isatty() else sys.stdin.read()
+    text = (text or "").replace("\0", " ").strip()
+    if not text:
+        raise UsageError("the query is empty", hint='`hydra-pers ask "TEXT"`, or pipe it in')
+    return text
+
+
+def show_messages(messages: Any, as_json: bool) -> None:
+    from hydra_cli.cli.render import print_json, printable
+
+    if as_json:
+        print_json(list(messages))
+        return
+    for message in messages:
+        typer.echo(f"[{message['role']}] {printable(message['content'])}")
+
+
+def render(answer: Answer, *, explain: bool, as_json: bool, seconds: float) -> None:
+    from hydra_cli.cli.render import print_json, print_table, printable, say
+    from hydra_cli.cli.render_usage import usage_line
+
+    if as_json:
+        print_json(as_mapping(answer, seconds))
+        return
+    if explain:
+        print_table(
+            "Evidence",
+            ("score", "id", "input", "output"),
+            [
+                (f"{s.score:.3f}", s.item.id, s.item.input[:120], s.item.output)
+                for s in answer.evidence
+            ],
+        )
+        print_table(
+            "Candidates",
+            ("score", "sample", "text"),
+            [
+                (f"{s.score:.3f}", "-" if s.item.sample is None else s.item.sample, s.item.text)
+                for s in answer.candidates
+            ],
+        )
+    typer.echo(printable(answer.text))
+    stages = answer.stages
+    if explain or any(used.startswith("off") for used in stages.values()):
+        for stage, used in stages.items():
+            say(f"{stage}: {used}")
+    say(usage_line(answer.usage))
+
+
+def as_mapping(answer: Answer, seconds: float) -> dict[str, Any]:
+    """Everything about an answer, for machines."""
+    from dataclasses import asdict
+
+    query = answer.query
+    return {
+        "answer": answer.text,
+        "user": query.user,
+        "task": query.task,
+        "query": query.text,
+        "model": answer.details.get("model"),
+        "evidence": [
+            {"id": s.item.id, "input": s.item.input, "output": s.item.output, "score": s.score}
+            for s in answer.evidence
+        ],
+        "candidates": [
+            {
+                "text": s.item.text,
+                "score": s.score,
+                "sample": s.item.sample,
+                "logprob": s.item.logprob,
+            }
+            for s in answer.candidates
+        ],
+        "answers": answer.details.get("answers", []),
+        "stages": dict(answer.stages),
+        "usage": asdict(answer.usage),
+        "cost": answer.usage.cost,
+        "seconds": {**answer.seconds, "total": seconds},
+    }
