@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hydra_cli.core.records import Vectors
+    from hydra_cli.modeling.weights import Weights
 
 
 Supervision = Literal["relevance", "hydra_relevance", "quality"]
@@ -208,13 +209,6 @@ class Scorer(Protocol):
         ...
 
 
-class Weights(Protocol):
-    """A base or a head: its tensors and its card (``modeling.weights.Weights``)."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-
 class Recipe(Protocol):
     """One way to factorize scoring: how base and heads are trained and used.
 
@@ -287,5 +281,4 @@ __all__ = [
     "TextEncoder",
     "TrainingExample",
     "UserSummary",
-    "Weights",
 ]

@@ -111,7 +111,7 @@ def _ask_reranked(
         i, sampling = jobs[index]
         example = examples[i]
         usage += completion.usage
-        if sampling.n == 1:
+        if not sampling.temperature:
             qualities[i]["rerank"] = _grade(completion.texts[0], example, task)
         else:
             seen = replace(example, evidence=tuple(reranked[i]), candidates=completion.candidates)
