@@ -106,8 +106,15 @@ def fit(
         else:
             chat = open_chat(settings, limits=limits, on_note=say) if labels.answers else None
             reports = fit_tasks(
-                histories, settings, texts, chosen, tasks,
-                plan=plan, labels=labels, chat=chat, progress=bar,
+                histories,
+                settings,
+                texts,
+                chosen,
+                tasks,
+                plan=plan,
+                labels=labels,
+                chat=chat,
+                progress=bar,
             )
     if dry_run:
         render_price(stages, prompt if show_prompt else None, as_json)
@@ -134,8 +141,13 @@ def render(reports: Sequence[FitReport], as_json: bool) -> None:
             f"{report.task}: {len(report.fitted)} heads ({report.recipe}, {report.supervision})",
             ("user", "records", "pseudo-queries", "reranker", "adapter", "bytes"),
             [
-                (f.user, f.records, f.examples, *(["off", "on"][on] for on in (f.rerank, f.adapt)),
-                 f.bytes)
+                (
+                    f.user,
+                    f.records,
+                    f.examples,
+                    *(["off", "on"][on] for on in (f.rerank, f.adapt)),
+                    f.bytes,
+                )
                 for f in shown
             ],
         )
@@ -158,8 +170,13 @@ def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
         "What this fit would use",
         ("stage", "calls", "prompt tokens", "answer tokens (at most)", "dollars"),
         [
-            (name, s["calls"], s["prompt_tokens"], s["completion_tokens"],
-             "unknown" if s["cost"] is None else f"{s['cost']:.4f}")
+            (
+                name,
+                s["calls"],
+                s["prompt_tokens"],
+                s["completion_tokens"],
+                "unknown" if s["cost"] is None else f"{s['cost']:.4f}",
+            )
             for name, s in stages.items()
         ],
     )

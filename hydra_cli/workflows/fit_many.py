@@ -1,0 +1,130 @@
+"""Several tasks' fits in one command, and what they would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from hydra_cli.core.errors import NotFound
+from hydra_cli.core.protocols import (
+    ChatModel,
+    HistoryStore,
+    Message,
+    Progress,
+    Recipe,
+    TextEncoder,
+)
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.workflows.ask import unknown_user
+from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
+from hydra_cli.workflows.personalize import load_base
+from hydra_cli.workflows.supervise import SupervisionPlan
+
+if TYPE_CHECKING:
+    from hydra_cli.config import Settings
+
+HYDRA_SHORTLIST = 10
+"""The paper's first stage: BM25's ten best records (arXiv 2406.02888)."""
+
+
+def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | None) -> list[str]:
+    """The task that was named, else every task of the users, else every task there is."""
+    for user in users or ():
+        if not store.tasks_of(user):
+            raise unknown_user(store, user)
+    known = sorted(
+        {name for user in users for name, _ in store.tasks_of(user)}
+        if users
+        else {name for summary in store.users() for name in summary.tasks}
+    )
+    if not known:
+        raise NotFound("the store holds no records", hint="start with `hydra-pers ingest FILE`")
+    if task is None:
+        return known
+    if task not in known:
+        raise NotFound(f"no records of task {task!r}", hint=f"known: {', '.join(known)}")
+    return [task]
+
+
+def label_plan(settings: Settings, recipe: Recipe, *, answers: bool) -> SupervisionPlan:
+    """The labels a recipe needs. Those that only an LLM can give need ``answers``."""
+    plan = SupervisionPlan(
+        needs=recipe.needs,
+        answers=answers,
+        retriever=settings.retriever,
+        shortlist=settings.shortlist,
+        k=settings.k,
+        n=settings.n,
+        temperature=settings.temperature,
+        seed=settings.seed,
+    )
+    if "hydra_relevance" in recipe.needs:
+        plan = replace(plan, retriever="bm25", shortlist=HYDRA_SHORTLIST)
+    return plan
+
+
+def fit_tasks(
+    store: HistoryStore,
+    settings: Settings,
+    encoder: TextEncoder,
+    recipe: Recipe,
+    tasks: Sequence[TaskSpec],
+    *,
+    plan: FitPlan,
+    labels: SupervisionPlan,
+    chat: ChatModel | None,
+    progress: Progress,
+) -> list[FitReport]:
+    """Fit each task; what is finished stays, whatever happens to the next."""
+    return [
+        fit(
+            store,
+            settings.store,
+            encoder,
+            recipe,
+            task,
+            plan=plan,
+            labels=labels,
+            chat=chat,
+            progress=progress,
+        )
+        for task in tasks
+    ]
+
+
+def price_of_fit(
+    store: HistoryStore,
+    settings: Settings,
+    encoder: TextEncoder,
+    recipe: Recipe,
+    tasks: Sequence[TaskSpec],
+    *,
+    plan: FitPlan,
+    labels: SupervisionPlan,
+    progress: Progress,
+) -> tuple[dict[str, dict[str, Any]], tuple[Message, ...]]:
+    """Calls, tokens and dollars a stage from the real prompts, and the first prompt.
+
+    Labels from the history alone ask no LLM: there is no stage then.
+    """
+    from hydra_cli.backends.pricing import estimate
+
+    stages: dict[str, dict[str, Any]] = {}
+    prompt: tuple[Message, ...] = ()
+    for task in tasks if labels.answers else ():
+        exists = not plan.new_base and load_base(settings.store, task, recipe, encoder) is not None
+        by_stage = fit_requests(
+            store,
+            encoder,
+            task,
+            recipe=recipe,
+            base_exists=exists,
+            plan=plan,
+            labels=labels,
+            progress=progress,
+        )
+        for stage, requests in by_stage.items():
+            stages[f"{task.name}: {stage}"] = asdict(estimate(requests, settings.model))
+            prompt = prompt or (requests[0].messages if requests else ())
+    return stages, prompt
