@@ -31,7 +31,7 @@ import pytest  # noqa: E402
 from hydra_cli.core.records import History, Record  # noqa: E402
 
 SECRETS = re.compile(r"_(API_KEY|API_BASE|API_TOKEN|TOKEN|SECRET|ACCESS_KEY)$|^HYDRA_PERS_")
-KEPT = {"HYDRA_PERS_SHARED"}
+KEPT = {"HYDRA_PERS_SHARED", "HYDRA_PERS_MODELS"}
 LOOPBACK = ("localhost", "127.", "::1", "0.0.0.0")
 
 TEXT = (
