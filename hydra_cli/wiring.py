@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hydra_cli.backends.budget import Limits
     from hydra_cli.config import Settings
-    from hydra_cli.core.protocols import HistoryStore, TextEncoder
+    from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
 
 
 def open_store(settings: Settings, *, create: bool = False) -> HistoryStore:
@@ -21,3 +24,21 @@ def open_encoder(settings: Settings) -> TextEncoder:
     from hydra_cli.backends.hf_encoder import HFEncoder
 
     return HFEncoder.open(settings.encoder)
+
+
+def open_chat(
+    settings: Settings,
+    *,
+    model: str | None = None,
+    limits: Limits | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> ChatModel:
+    """The LLM, with its fallbacks, the answer cache and the budget.
+
+    Refused before any request: a provider outside the
+    store's list, a missing key, an unknown model, a cost limit on an unknown price.
+    ``on_note`` hears what the user should know (default: a line on stderr).
+    """
+    from hydra_cli.backends.chat_setup import build_chat
+
+    return build_chat(settings, model or settings.model, limits, on_note)

@@ -1,0 +1,48 @@
+"""litellm, imported once, late and quiet: no network, no .env file, no callbacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+_lock = threading.Lock()
+_module: Any = None
+
+
+def load_litellm() -> Any:
+    """The litellm module (about 2 s the first time).
+
+    Importing it would otherwise fetch a price list over the network and read
+    a ``.env`` file of the working folder.
+    """
+    global _module
+    with _lock:
+        if _module is None:
+            os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+            os.environ["LITELLM_MODE"] = "PRODUCTION"
+            import litellm
+
+            _quieten(litellm)
+            _module = litellm
+    return _module
+
+
+def _quieten(litellm: Any) -> None:
+    """Nothing of a prompt may reach a log, a callback or the terminal."""
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.set_verbose = False
+    litellm.turn_off_message_logging = True
+    litellm.redact_messages_in_exceptions = True
+    litellm.drop_params = False
+    litellm.num_retries = None
+    # Counting tokens must never download a tokenizer.
+    litellm.disable_hf_tokenizer_download = True
+    for name in ("callbacks", "success_callback", "failure_callback", "input_callback"):
+        setattr(litellm, name, [])
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+        logger.propagate = False

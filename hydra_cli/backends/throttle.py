@@ -1,0 +1,60 @@
+"""How many calls may be in flight: halved when the provider says 429, then raised slowly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Throttle:
+    """Additive increase, multiplicative decrease, with a pause that all callers keep."""
+
+    def __init__(self, limit: int) -> None:
+        self._most = max(1, limit)
+        self._limit = float(self._most)
+        self._active = 0
+        self._paused_until = 0.0
+        self._lowered_at = float("-inf")
+        self._changed = threading.Condition()
+
+    @property
+    def limit(self) -> int:
+        return max(1, int(self._limit))
+
+    @contextmanager
+    def slot(self, stop: threading.Event) -> Iterator[None]:
+        """One call's place; returns early where ``stop`` is set, and the caller looks at it."""
+        self._enter(stop)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify()
+
+    def _enter(self, stop: threading.Event) -> None:
+        with self._changed:
+            while not stop.is_set():
+                pause = self._paused_until - time.monotonic()
+                if pause <= 0 and self._active < self.limit:
+                    break
+                self._changed.wait(min(0.2, pause) if pause > 0 else 0.2)
+            self._active += 1
+
+    def succeeded(self) -> None:
+        """One more call in flight after a round of successes."""
+        with self._changed:
+            self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+            self._changed.notify()
+
+    def limited(self, retry_after: float | None) -> None:
+        """The provider said 429. Those of one burst count once."""
+        now = time.monotonic()
+        with self._changed:
+            if now - self._lowered_at > 0.5:
+                self._limit = max(1.0, self._limit / 2)
+                self._lowered_at = now
+            if retry_after is not None:
+                self._paused_until = max(self._paused_until, now + retry_after)
