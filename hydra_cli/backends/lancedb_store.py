@@ -11,14 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.table import Table
 
+from hydra_cli.backends import store_rows as rows_of
 from hydra_cli.backends import store_tables as tables
+from hydra_cli.backends import store_upkeep as upkeep
+from hydra_cli.backends.store_dedup import known_contents, split_forgotten, unmark_forgotten
 from hydra_cli.backends.store_errors import FOREIGN, store_errors
 from hydra_cli.backends.store_folder import EncoderInfo, StoreCard, StoreFolder
-from hydra_cli.backends.store_keys import forgotten_digest, key_of, record_key
+from hydra_cli.backends.store_keys import key_of, record_key
 from hydra_cli.backends.store_lock import WriterLock
 from hydra_cli.core.errors import NotFound, StoreError
 from hydra_cli.core.protocols import AddResult, UserSummary
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FEW_USERS = 64
-"""Up to so many users of a batch are looked up by the index, more by a scan of the keys."""
 _ATTEMPTS = 5
 
 
@@ -43,6 +45,7 @@ class LanceHistoryStore:
         self._card = card
         self._db = tables.connect(folder)
         self._tables: dict[str, Table] = {}
+        self._datasets: dict[str, lance.LanceDataset] = {}
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> LanceHistoryStore:
@@ -78,9 +81,9 @@ class LanceHistoryStore:
         if not records:
             return AddResult(added=0, present=0)
         with store_errors(self.folder.root, "write to"), self.lock.held():
-            allowed, refused, digests = self._split_forgotten(records, restore=restore)
-            rows = tables.record_rows(allowed)
-            known, next_seq = self._known(rows)
+            allowed, refused, marks = split_forgotten(self, records, restore=restore)
+            rows = rows_of.record_rows(allowed)
+            known, next_seq = known_contents(self.dataset(tables.RECORDS), rows)
             keep: list[int] = []
             conflicting: list[Record] = []
             keys = (rows[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
@@ -93,10 +96,10 @@ class LanceHistoryStore:
                     conflicting.append(allowed[i])
             if keep:
                 fresh = rows if len(keep) == len(allowed) else rows.take(keep)
-                self._append(tables.numbered(fresh, next_seq))
-            if digests:
+                self._append(rows_of.numbered(fresh, next_seq))
+            if marks:
                 # Last: a kill in between leaves the mark, and the same call removes it.
-                self._unmark_forgotten(digests)
+                unmark_forgotten(self, marks)
             return AddResult(
                 added=len(keep),
                 present=len(allowed) - len(keep) - len(conflicting),
@@ -104,68 +107,10 @@ class LanceHistoryStore:
                 forgotten=tuple(refused),
             )
 
-    def _split_forgotten(
-        self, records: Sequence[Record], *, restore: bool
-    ) -> tuple[Sequence[Record], list[Record], set[bytes]]:
-        """Records that may be added, those that were forgotten, and their marks' digests."""
-        table = self._table(tables.FORGOTTEN)
-        marked = set(table.to_arrow()["digest"].to_pylist())
-        if not marked:
-            return records, [], set()
-        salt = tables.salt_of(table)
-        allowed: list[Record] = []
-        refused: list[Record] = []
-        hit: set[bytes] = set()
-        cached: dict[tuple[str, ...], bytes] = {}
-        for record in records:
-            found = False
-            for scope in ((record.user,), (record.user, record.task)):
-                if scope not in cached:
-                    cached[scope] = forgotten_digest(salt, *scope)
-            for digest in (
-                cached[record.user,],
-                cached[record.user, record.task],
-                forgotten_digest(salt, record.user, record.task, record.id),
-            ):
-                if digest in marked:
-                    found = True
-                    hit.add(digest)
-            (refused if found and not restore else allowed).append(record)
-        return allowed, refused, hit if restore else set()
-
-    def _known(self, rows: pa.Table) -> tuple[dict[tuple[int, int], int], int]:
-        """Stored content keys of the rows' keys, and a sequence number above their users'."""
-        if rows.num_rows == 0:
-            return {}, 0
-        users = pc.unique(rows["user_key"])
-        few = len(users) <= _FEW_USERS
-        where = f"user_key IN ({tables.int_list(users.to_pylist())})" if few else None
-        known: dict[tuple[int, int], int] = {}
-        last = -1
-        wanted = rows["record_key"].combine_chunks()
-        for batch in (
-            self._table(tables.RECORDS)
-            .to_lance()
-            .to_batches(columns=["user_key", "record_key", "content_key", "seq"], filter=where)
-        ):
-            if batch.num_rows == 0:
-                continue
-            last = max(last, pc.max(batch["seq"]).as_py())
-            hits = batch.filter(pc.is_in(batch["record_key"], value_set=wanted))
-            columns = (hits[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
-            for user, key, content in zip(*columns, strict=True):
-                known[user, key] = content
-        return known, last + 1
-
     def _append(self, rows: pa.Table) -> None:
-        table = self._table(tables.RECORDS)
+        table = self.table(tables.RECORDS)
         table.add(rows)
-        tables.upkeep(table, index="user_key")
-
-    def _unmark_forgotten(self, digests: set[bytes]) -> None:
-        table = self._table(tables.FORGOTTEN)
-        literals = ", ".join(f"X'{digest.hex()}'" for digest in digests)
-        table.delete(f"digest IN ({literals})")
+        upkeep.upkeep(table)
 
     def put_vectors(
         self,
@@ -185,25 +130,25 @@ class LanceHistoryStore:
             return
         encoder = EncoderInfo(fingerprint, int(given[0][1].shape[0]), encoder_name)
         with store_errors(self.folder.root, "write to"), self.lock.held():
-            table = self._vectors_for_writing(encoder)
-            rows = tables.vector_rows(user, task, given, encoder)
-            stored = self._keys(tables.RECORDS, user, ["record_key"])["record_key"]
+            name = self._vectors_for_writing(encoder)
+            rows = rows_of.vector_rows(user, task, given, encoder)
+            where = _where(user, task)
+            stored = self._filtered(tables.RECORDS, where, ["record_key"])["record_key"]
             rows = rows.filter(pc.is_in(rows["record_key"], value_set=stored.combine_chunks()))
-            held = self._filtered(
-                table, f"user_key = {key_of(user)}", ["record_key", "output_vector"]
-            )
-            rows = tables.not_yet_held(rows, held)
+            held = self._filtered(name, where, ["record_key", "output_vector"])
+            rows = rows_of.not_yet_held(rows, held)
             if rows.num_rows:
+                table = self.table(name)
                 merge = table.merge_insert(["user_key", "record_key"])
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
-                tables.upkeep(table, index="user_key")
+                upkeep.upkeep(table)
 
-    def _vectors_for_writing(self, encoder: EncoderInfo) -> Table:
+    def _vectors_for_writing(self, encoder: EncoderInfo) -> str:
         card = self.folder.load_card()
         name = tables.vector_table_name(encoder.fingerprint)
         if card.encoder is not None and card.encoder.fingerprint != encoder.fingerprint:
-            held = self._vectors()
-            if held is not None and held.count_rows():
+            held = self.vector_table()
+            if held is not None and self.dataset(held).count_rows():
                 raise StoreError(
                     f"the store's vectors were made by {_named(card.encoder)}, "
                     f"these by {_named(encoder)}",
@@ -217,35 +162,29 @@ class LanceHistoryStore:
                 f"{card.encoder.dimension}",
                 hint="`hydra-pers reindex` embeds every record again",
             )
-        if name not in tables.table_names(self._db):
+        if not (self.folder.db / f"{name}.lance").is_dir():
             self._db.create_table(name, schema=tables.vector_schema(encoder), exist_ok=True)
-        return self._table(name)
+        return name
 
     # -- reading
 
     def users(self) -> list[UserSummary]:
-        rows = self._read(
-            lambda: (
-                self._table(tables.RECORDS).to_lance().to_table(columns=["user", "task", "time"])
-            )
-        )
-        return tables.summaries(rows)
+        columns = ["user", "task", "time"]
+        rows = self.read(lambda: self.dataset(tables.RECORDS).to_table(columns=columns))
+        return rows_of.summaries(rows)
 
     def tasks_of(self, user: str) -> list[tuple[str, int]]:
         """The user's tasks with their number of records, most first."""
-        rows = self._keys(tables.RECORDS, user, ["user", "task"])
+        where = f"user_key = {key_of(user)}"
+        rows = self.read(lambda: self._filtered(tables.RECORDS, where, ["user", "task"]))
         counts = rows.filter(pc.equal(rows["user"], user))["task"].value_counts().to_pylist()
         listed = [(entry["values"], entry["counts"]) for entry in counts]
         return sorted(listed, key=lambda pair: (-pair[1], pair[0]))
 
     def users_of(self, task: str) -> list[tuple[str, int]]:
-        rows = self._read(
-            lambda: (
-                self._table(tables.RECORDS)
-                .to_lance()
-                .to_table(columns=["user", "task"], filter=f"task_key = {key_of(task)}")
-            )
-        )
+        """The users with records of a task, with their number, sorted by user."""
+        where = f"task_key = {key_of(task)}"
+        rows = self.read(lambda: self._filtered(tables.RECORDS, where, ["user", "task"]))
         counts = rows.filter(pc.equal(rows["task"], task))["user"].value_counts().to_pylist()
         return sorted((entry["values"], entry["counts"]) for entry in counts)
 
@@ -253,95 +192,118 @@ class LanceHistoryStore:
         self, user: str, *, task: str | None = None, limit: int | None = None
     ) -> list[Record]:
         """The newest ``limit`` records (default: all), oldest first."""
-        listed = tables.to_records(self._rows(user, task))
+        listed = rows_of.to_records(self._rows(user, task))
         return listed if limit is None else listed[max(0, len(listed) - limit) :]
 
     def vectors(
         self, user: str, task: str, ids: Sequence[str]
     ) -> dict[str, tuple[Vectors, Vectors | None]]:
         """Stored (input, output) vectors by record id; records never encoded are absent."""
-        table = self._read(self._vectors)
-        if table is None or not ids:
+        name = self.read(self.vector_table)
+        if name is None or not ids:
             return {}
-        rows = self._read(
-            lambda: self._filtered(
-                table,
-                f"user_key = {key_of(user)} AND task_key = {key_of(task)}",
-                ["record_key", "input_vector", "output_vector"],
-            )
-        )
-        by_key = tables.vectors_by_key(rows)
+        columns = ["record_key", "input_vector", "output_vector"]
+        rows = self.read(lambda: self._filtered(name, _where(user, task), columns))
+        by_key = rows_of.vectors_by_key(rows)
         wanted = ((id_, by_key.get(key_of(task, id_))) for id_ in ids)
         return {id_: pair for id_, pair in wanted if pair is not None}
 
     def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:
-        """The k best records of one user by full-text search, best first."""
+        """The k best records of one user by full-text search, best first.
+
+        The first search of a store builds the index.
+        """
         if k < 1 or not text.strip():
             return []
-        table = self._table(tables.RECORDS)
-        if not self._read(lambda: tables.has_text_index(table)):
+        if not self.read(lambda: upkeep.has_text_index(self.dataset(tables.RECORDS))):
             with store_errors(self.folder.root, "index"), self.lock.held():
-                if not tables.has_text_index(table):
-                    tables.build_text_index(table)
-        found = self._read(lambda: tables.text_hits(table, _where(user, task), text, k))
-        return self._scored(user, task, found, "_score", lambda score: score)
+                if not upkeep.has_text_index(self.dataset(tables.RECORDS)):
+                    upkeep.build_text_index(self.table(tables.RECORDS))
+        found = self.read(
+            lambda: self.dataset(tables.RECORDS).to_table(
+                columns=["record_key", "_score"],
+                full_text_query={"query": text, "columns": ["input"]},
+                filter=_where(user, task),
+                prefilter=True,
+                limit=k,
+            )
+        )
+        scores = zip(found["record_key"].to_pylist(), found["_score"].to_pylist(), strict=True)
+        return self._scored(user, task, dict(scores))
 
     def search_vector(self, user: str, task: str, vector: Vectors, k: int) -> list[Scored[Record]]:
         """The k nearest records of one user by cosine of the inputs, best first."""
-        table = self._read(self._vectors)
-        if table is None or k < 1:
+        if k < 1:
             return []
-        found = self._read(lambda: tables.vector_hits(table, _where(user, task), vector, k))
-        return self._scored(user, task, found, "_distance", lambda distance: 1.0 - distance)
 
-    def _scored(
-        self,
-        user: str,
-        task: str,
-        found: pa.Table,
-        column: str,
-        score: Callable[[float], float],
-    ) -> list[Scored[Record]]:
-        scores = dict(zip(found["record_key"].to_pylist(), found[column].to_pylist(), strict=True))
+        def nearest() -> pa.Table | None:
+            name = self.vector_table()
+            if name is None:
+                return None
+            return self.dataset(name).to_table(
+                columns=["record_key", "_distance"],
+                nearest={
+                    "column": "input_vector",
+                    "q": vector,
+                    "k": k,
+                    "metric": "cosine",
+                    "use_index": False,
+                },
+                filter=_where(user, task),
+                prefilter=True,
+            )
+
+        found = self.read(nearest)
+        if found is None:
+            return []
+        distances = found["_distance"].to_pylist()
+        pairs = zip(found["record_key"].to_pylist(), distances, strict=True)
+        return self._scored(user, task, {key: 1.0 - distance for key, distance in pairs})
+
+    def _scored(self, user: str, task: str, scores: dict[int, float]) -> list[Scored[Record]]:
         if not scores:
             return []
-        keys = f"{_where(user, task)} AND record_key IN ({tables.int_list(scores)})"
-        rows = self._read(lambda: self._filtered(self._table(tables.RECORDS), keys, tables.SHOWN))
-        records = [r for r in tables.to_records(rows) if (r.user, r.task) == (user, task)]
-        scored = [Scored(r, score(scores[record_key(r)])) for r in records]
+        where = f"{_where(user, task)} AND record_key IN ({tables.int_list(scores)})"
+        rows = self.read(lambda: self._filtered(tables.RECORDS, where, tables.SHOWN))
+        records = [r for r in rows_of.to_records(rows) if (r.user, r.task) == (user, task)]
+        scored = [Scored(record, scores[record_key(record)]) for record in records]
         return sorted(scored, key=lambda item: -item.score)
 
-    # -- inside
+    # -- what the other store modules stand on
 
-    def _table(self, name: str) -> Table:
+    def table(self, name: str) -> Table:
+        """A table to write to."""
         if name not in self._tables:
             self._tables[name] = self._db.open_table(name)
         return self._tables[name]
 
-    def _vectors(self) -> Table | None:
+    def dataset(self, name: str) -> lance.LanceDataset:
+        """The newest version of a table to read; caches stay warm between versions."""
+        dataset = self._datasets.get(name)
+        if dataset is None:
+            dataset = lance.dataset(str(self.folder.db / f"{name}.lance"))
+        else:
+            dataset = dataset.checkout_version(dataset.latest_version)
+        self._datasets[name] = dataset
+        return dataset
+
+    def table_names(self) -> list[str]:
+        return tables.table_names(self._db)
+
+    def drop_table(self, name: str) -> None:
+        self._tables.pop(name, None)
+        self._datasets.pop(name, None)
+        self._db.drop_table(name)
+
+    def vector_table(self) -> str | None:
         """The table of the store's own encoder, or None before the first vector."""
         encoder = self.folder.load_card().encoder
         if encoder is None:
             return None
         name = tables.vector_table_name(encoder.fingerprint)
-        return self._table(name) if name in tables.table_names(self._db) else None
+        return name if (self.folder.db / f"{name}.lance").is_dir() else None
 
-    def _rows(self, user: str, task: str | None) -> pa.Table:
-        where = f"user_key = {key_of(user)}" if task is None else _where(user, task)
-        rows = self._read(lambda: self._filtered(self._table(tables.RECORDS), where, tables.SHOWN))
-        # The key is a hash: the text itself decides.
-        rows = rows.filter(pc.equal(rows["user"], user))
-        return rows if task is None else rows.filter(pc.equal(rows["task"], task))
-
-    def _keys(self, name: str, user: str, columns: list[str]) -> pa.Table:
-        return self._read(
-            lambda: self._filtered(self._table(name), f"user_key = {key_of(user)}", columns)
-        )
-
-    def _filtered(self, table: Table, where: str, columns: list[str]) -> pa.Table:
-        return table.search().where(where).select(columns).limit(None).to_arrow()
-
-    def _read(self, query: Callable[[], T]) -> T:
+    def read(self, query: Callable[[], T]) -> T:
         """Run a query; again where upkeep removed the version that it was reading."""
         with store_errors(self.folder.root, "read"):
             for _ in range(_ATTEMPTS - 1):
@@ -350,8 +312,18 @@ class LanceHistoryStore:
                 except FOREIGN as error:
                     if "not found" not in str(error).lower():
                         raise
-                    self._tables.clear()
+                    self._datasets.clear()
             return query()
+
+    def _rows(self, user: str, task: str | None) -> pa.Table:
+        where = f"user_key = {key_of(user)}" if task is None else _where(user, task)
+        rows = self.read(lambda: self._filtered(tables.RECORDS, where, tables.SHOWN))
+        # The key is a hash: the text itself decides.
+        rows = rows.filter(pc.equal(rows["user"], user))
+        return rows if task is None else rows.filter(pc.equal(rows["task"], task))
+
+    def _filtered(self, name: str, where: str, columns: list[str]) -> pa.Table:
+        return self.dataset(name).to_table(columns=columns, filter=where)
 
 
 def _where(user: str, task: str) -> str:
