@@ -35,8 +35,8 @@ def open_chat(
 ) -> ChatModel:
     """The LLM, with its fallbacks, the answer cache and the budget.
 
-    Refused before any request: a provider outside the
-    store's list, a missing key, an unknown model, a cost limit on an unknown price.
+    Refused before any request: a provider outside the store's list, a missing
+    key, an unknown model, a cost limit on an unknown price.
     ``on_note`` hears what the user should know (default: a line on stderr).
     """
     from hydra_cli.backends.chat_setup import build_chat
