@@ -1,0 +1,219 @@
+"""Metrics with the field's own meaning, as sums over queries.
+
+Each metric is a row of numbers a query adds, and a function of the rows' sum.
+So a bootstrap over users is one matrix product, whatever the metric.
+
+Definitions follow LaMP (arXiv 2304.11406):
+
+* macro-F1 averages over the task's whole label set; a label that nobody
+  predicted and no reference holds counts 0, as scikit-learn counts it.
+* a rating that is no number counts as the end of the scale that is farther
+  from the reference.
+* ROUGE is the F1 with Porter stemming.
+
+BLEU is sacrebleu's corpus BLEU. METEOR is nltk's with exact and stem matches;
+WordNet synonyms are left out, since their data would have to be downloaded,
+so scores are a little lower than with them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hydra_cli.core import similarity
+from hydra_cli.core.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+BLEU_ORDER = 4
+_METEOR_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of one task.
+
+    ``row`` gives the numbers (s,) that one prediction adds, ``value`` turns
+    their sums (..., s) into the metric (...). ``primary`` metrics are those
+    the task is compared by.
+    """
+
+    name: str
+    higher: bool
+    primary: bool
+    row: Callable[[str, str], Floats]
+    value: Callable[[Floats], Floats]
+
+    def score(self, *, prediction: str, reference: str) -> Floats:
+        return self.row(prediction, reference)
+
+
+def metrics_for(task: TaskSpec, references: Iterable[str] = ()) -> tuple[Metric, ...]:
+    """The task's metrics, primary ones first.
+
+    ``references`` completes the label set of a classification that declares none.
+    """
+    if task.kind == "rating":
+        return (
+            Metric("MAE", False, True, _absolute_error(task), _mean),
+            Metric("RMSE", False, True, _squared_error(task), _root_mean),
+        )
+    if task.kind == "classification":
+        labels = tuple(dict.fromkeys((*task.labels, *sorted(set(references)))))
+        return (
+            Metric("accuracy", True, True, _same, _mean),
+            Metric("macro-F1", True, True, _label_counts(labels), _macro_f1),
+        )
+    return (
+        Metric("ROUGE-1", True, True, _rouge(0), _mean),
+        Metric("ROUGE-L", True, True, _rouge(1), _mean),
+        Metric("BLEU", True, False, _bleu_row, _bleu),
+        Metric("METEOR", True, False, _meteor_row, _mean),
+    )
+
+
+def quality(*, prediction: str, reference: str, task: TaskSpec) -> float:
+    """``similarity.grade`` with ROUGE remembered: every method meets the same answers."""
+    if task.kind == "generation":
+        return sum(rouge(prediction, reference)) / 2
+    if task.kind == "rating":
+        low, high = _ends(task)
+        return 1.0 - _rating_error(prediction, reference, task) / ((high - low) or 1.0)
+    return float(prediction.strip() == reference.strip())
+
+
+@lru_cache(maxsize=100_000)
+def rouge(prediction: str, reference: str) -> tuple[float, float]:
+    """ROUGE-1 and ROUGE-L, F1, stemmed."""
+    return similarity.rouge(prediction=prediction, reference=reference)
+
+
+def relative_gain(value: Floats, baseline: Floats, *, higher: bool) -> Floats:
+    """The relative change in the better direction; nan where the baseline is 0."""
+    change = value - baseline if higher else baseline - value
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain: Floats = np.where(baseline != 0, change / baseline, np.nan)
+    return gain
+
+
+def _mean(sums: Floats) -> Floats:
+    """(..., 2) sums of value and count."""
+    return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
+
+
+def _root_mean(sums: Floats) -> Floats:
+    return np.asarray(np.sqrt(_mean(sums)))
+
+
+def _same(prediction: str, reference: str) -> Floats:
+    return np.array([float(prediction.strip() == reference.strip()), 1.0])
+
+
+def _label_counts(labels: tuple[str, ...]) -> Callable[[str, str], Floats]:
+    """Rows (3 * labels,): per label right, predicted, true."""
+    places = {label: i for i, label in enumerate(labels)}
+
+    def row(prediction: str, reference: str) -> Floats:
+        counts = np.zeros((3, len(labels)))
+        said, true = places.get(prediction.strip()), places.get(reference.strip())
+        if said is not None:
+            counts[1, said] = 1.0
+            counts[0, said] = float(said == true)
+        if true is not None:
+            counts[2, true] = 1.0
+        return counts.reshape(-1)
+
+    return row
+
+
+def _macro_f1(sums: Floats) -> Floats:
+    right, said, true = np.split(sums, 3, axis=-1)
+    return np.asarray((2.0 * right / np.maximum(said + true, 1e-12)).mean(axis=-1))
+
+
+def _ends(task: TaskSpec) -> tuple[float, float]:
+    values = [float(label) for label in task.labels]
+    return min(values), max(values)
+
+
+def _rating_error(prediction: str, reference: str, task: TaskSpec) -> float:
+    true = float(reference)
+    try:
+        value = float(prediction.strip())
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        return max(abs(true - end) for end in _ends(task))
+    return abs(value - true)
+
+
+def _absolute_error(task: TaskSpec) -> Callable[[str, str], Floats]:
+    return lambda prediction, reference: np.array([_rating_error(prediction, reference, task), 1.0])
+
+
+def _squared_error(task: TaskSpec) -> Callable[[str, str], Floats]:
+    return lambda prediction, reference: np.array(
+        [_rating_error(prediction, reference, task) ** 2, 1.0]
+    )
+
+
+def _rouge(which: int) -> Callable[[str, str], Floats]:
+    return lambda prediction, reference: np.array([rouge(prediction, reference)[which], 1.0])
+
+
+def _bleu_row(prediction: str, reference: str) -> Floats:
+    """(10,): matches and totals of 1- to 4-grams, lengths of prediction and reference."""
+    score = _sacrebleu().sentence_score(prediction, [reference])
+    return np.array([*score.counts, *score.totals, score.sys_len, score.ref_len], dtype=float)
+
+
+def _bleu(sums: Floats) -> Floats:
+    """Corpus BLEU in [0, 1] with sacrebleu's exponential smoothing (Papineni et al., 2002)."""
+    sums = np.asarray(sums, dtype=float)
+    counts, totals = sums[..., :BLEU_ORDER], sums[..., BLEU_ORDER : 2 * BLEU_ORDER]
+    length, wanted = sums[..., -2], sums[..., -1]
+    zeros = np.cumsum((counts == 0) & (totals > 0), axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(counts > 0, counts, 0.5**zeros) / totals
+        geometric = np.exp(np.log(precision).mean(axis=-1))
+        brevity = np.where(length < wanted, np.exp(1.0 - wanted / length), 1.0)
+        bleu = brevity * geometric
+    usable = (totals > 0).all(axis=-1) & (counts > 0).any(axis=-1) & (length > 0)
+    return np.asarray(np.where(usable, bleu, 0.0))
+
+
+@lru_cache(maxsize=1)
+def _sacrebleu() -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU()
+
+
+def _meteor_row(prediction: str, reference: str) -> Floats:
+    return np.array([meteor(prediction, reference), 1.0])
+
+
+@lru_cache(maxsize=20_000)
+def meteor(prediction: str, reference: str) -> float:
+    """METEOR with exact and stem matches (Lavie and Agarwal, 2007)."""
+    from nltk.translate.meteor_score import single_meteor_score
+
+    said, true = _METEOR_TOKEN.findall(prediction), _METEOR_TOKEN.findall(reference)
+    return float(single_meteor_score(true, said, wordnet=_NoSynonyms()))
+
+
+class _NoSynonyms:
+    """Stands where nltk wants the WordNet corpus, and knows no synonym."""
+
+    def synsets(self, word: str) -> list[Any]:
+        return []

@@ -1,0 +1,362 @@
+"""Runs methods over the same queries: few large batches of LLM calls, memory flat.
+
+Queries go through in chunks of whole users. For each chunk every method says
+which records it shows and how it samples; all requests of all methods and
+seeds go to the LLM together, equal ones once; then each method chooses.
+References are read in one place, where answers are scored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hydra_cli.core.errors import BudgetExceeded, ProviderError
+from hydra_cli.core.metrics import Metric, metrics_for, quality
+from hydra_cli.core.prompts import build_messages
+from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, TextEncoder
+from hydra_cli.core.records import History, QueryContext, Record, Scored
+from hydra_cli.evaluation.asking import Answers, Asker, Price
+from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
+from hydra_cli.evaluation.methods import Method, suited
+from hydra_cli.evaluation.questions import Questions
+from hydra_cli.evaluation.setting import Setting, summary_request
+from hydra_cli.evaluation.training import (
+    Fits,
+    Trained,
+    TrainingPlan,
+    TrainingSet,
+    fit_users,
+    labels_for,
+    train,
+    training_set,
+)
+from hydra_cli.workflows.personalize import Personalization
+
+RecipeDoor = Callable[[str], Recipe]
+
+
+@dataclass(frozen=True, slots=True)
+class EvalPlan:
+    """The settings of a run, the same for every method."""
+
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...] = (0,)
+    k: int = 4
+    n: int = 8
+    temperature: float = 0.8
+    retriever: str = "fused"
+    shortlist: int = 20
+    training: TrainingPlan = field(default_factory=TrainingPlan)
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """One task's raw results."""
+
+    questions: Questions
+    metrics: tuple[Metric, ...]
+    collected: dict[str, Collected]
+    notes: list[str]
+    asker: Asker
+    train_users: int = 0
+    train_examples: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What one method would do for one query, before the LLM answers."""
+
+    method: Method
+    setting: Setting
+    context: QueryContext
+    evidence: Sequence[Scored[Record]] = ()
+    request: ChatRequest | None = None
+    failed: str | None = None
+    seconds: float = 0.0
+
+
+def run_task(
+    questions: Questions,
+    train_questions: Questions | None,
+    plan: EvalPlan,
+    *,
+    encoder: TextEncoder,
+    chat: ChatModel,
+    open_recipe: RecipeDoor,
+    progress: Progress,
+    price: Price | None = None,
+) -> TaskRun:
+    """Every suited method's answers to every question.
+
+    LLM failures end nothing: what could not be answered is counted as missing.
+    """
+    engine = _Engine(questions, plan, encoder, chat, open_recipe, progress, price)
+    engine.prepare(train_questions)
+    for chunk in questions.chunks():
+        engine.run_chunk(chunk)
+    return engine.finish()
+
+
+class _Engine:
+    def __init__(
+        self,
+        questions: Questions,
+        plan: EvalPlan,
+        encoder: TextEncoder,
+        chat: ChatModel,
+        open_recipe: RecipeDoor,
+        progress: Progress,
+        price: Price | None,
+    ) -> None:
+        self.questions, self.plan, self.encoder = questions, plan, encoder
+        self.open_recipe, self.progress = open_recipe, progress
+        self.task = questions.task
+        self.methods, skipped = suited(plan.methods, self.task)
+        self.asker = Asker(chat, progress, price)
+        references = [questions.references[item.key] for item in questions.items]
+        self.run = TaskRun(
+            questions,
+            metrics_for(self.task, references),
+            {method.name: Collected(method) for method in self.methods},
+            [*questions.notes, *skipped],
+            self.asker,
+        )
+        self.base_setting = Setting(
+            self.task,
+            k=plan.k,
+            n=plan.n,
+            temperature=plan.temperature,
+            retriever=plan.retriever,
+            shortlist=plan.shortlist,
+        )
+        self.trained: dict[tuple[str, int], Trained] = {}
+        self.broken: dict[str, str] = {}
+        """Recipes that could not be trained, and why."""
+
+    def prepare(self, train_questions: Questions | None) -> None:
+        """The fallback label, and a base for each recipe and seed."""
+        start = time.perf_counter()
+        self.base_setting = replace(
+            self.base_setting, fallback=fallback_label(train_questions or self.questions)
+        )
+        uses = {m.use.recipe: m.use for m in self.methods if m.use is not None}
+        if not uses:
+            return
+        if train_questions is None:
+            self.note("no training users: the base is trained on the users' own records")
+        material = training_set(train_questions, self.questions, self.encoder, self.plan.training)
+        self.run.train_users = len(material.users)
+        self.run.train_examples = len(material.examples)
+        self.run.seconds["encode training"] = time.perf_counter() - start
+        for name in uses:
+            start = time.perf_counter()
+            try:
+                self._train(name, material)
+            except (ProviderError, BudgetExceeded) as error:
+                self.fail(name, error)
+            self.run.seconds[f"train {name}"] = time.perf_counter() - start
+
+    def _train(self, name: str, material: TrainingSet) -> None:
+        recipe = self.open_recipe(name)
+        users = [m.use for m in self.methods if m.use is not None and m.use.recipe == name]
+        gated = any(use.gated for use in users)
+        labels = labels_for(recipe, users[0], self.base_setting, self.plan.training)
+        for seed in self.plan.seeds:
+            self.trained[name, seed] = train(
+                recipe,
+                material,
+                labels,
+                self.encoder,
+                self.asker,
+                gated=gated,
+                plan=self.plan.training,
+                seed=seed,
+                progress=self.progress,
+            )
+        for method in self.methods:
+            if method.use is not None and method.use.recipe == name:
+                self.run.collected[method.name].setup += self.trained[
+                    name, self.plan.seeds[0]
+                ].usage
+
+    def run_chunk(self, chunk: Questions) -> None:
+        """Answer and score the chunk's queries with every method and seed."""
+        start = time.perf_counter()
+        contexts, histories = build_contexts(chunk, self.encoder)
+        self._took("encode", start)
+        summaries = self._summaries(histories)
+        drafts = []
+        for seed in self.plan.seeds:
+            personal = self._personal(histories, seed)
+            setting = replace(self.base_setting, seed=seed, summaries=summaries, personal=personal)
+            start = time.perf_counter()
+            for method in self.methods:
+                if seed == self.plan.seeds[0] or method.seeded:
+                    own = method.settle(setting)
+                    drafts += [self._draft(method, own, context) for context in contexts]
+            self._took("select", start)
+        start = time.perf_counter()
+        answers = self.asker.ask(
+            [draft.request for draft in drafts if draft.request is not None],
+            f"{self.task.name}: asking the LLM",
+        )
+        self._took("LLM", start)
+        start = time.perf_counter()
+        for draft in drafts:
+            self._score(draft, answers)
+        self._took("choose and score", start)
+
+    def finish(self) -> TaskRun:
+        if self.asker.error is not None:
+            self.note(f"the LLM failed: {self.asker.error.message}")
+        return self.run
+
+    def _summaries(self, histories: Mapping[str, History]) -> dict[str, str]:
+        """PAG's summary of each user; users whose request failed are absent."""
+        methods = [method for method in self.methods if method.summary]
+        if not methods:
+            return {}
+        requests = {
+            user: summary_request(user, history, self.task) for user, history in histories.items()
+        }
+        start = time.perf_counter()
+        answers = self.asker.ask(
+            [request for request in requests.values() if request is not None],
+            f"{self.task.name}: summaries of users",
+        )
+        self._took("LLM", start)
+        found: dict[str, str] = {}
+        for user, request in requests.items():
+            if request is None:
+                found[user] = ""
+            elif (completion := answers.get(request)) is not None:
+                found[user] = " ".join(completion.texts[0].split())
+                for method in methods:
+                    self.run.collected[method.name].setup += completion.usage
+        return found
+
+    def _personal(
+        self, histories: Mapping[str, History], seed: int
+    ) -> dict[tuple[str, str], Personalization]:
+        """Every personalized method's scorers for the chunk's users."""
+        start = time.perf_counter()
+        found: dict[tuple[str, str], Personalization] = {}
+        fits: dict[tuple[str, bool], Fits] = {}
+        for method in self.methods:
+            use = method.use
+            if use is None or use.recipe in self.broken:
+                continue
+            key = (use.recipe, use.fitted)
+            if key not in fits:
+                try:
+                    fits[key] = self._fit(use.recipe, use.fitted, histories, seed)
+                except (ProviderError, BudgetExceeded) as error:
+                    self.fail(use.recipe, error)
+                    continue
+            collected = self.run.collected[method.name]
+            if seed == self.plan.seeds[0]:
+                collected.setup += fits[key].usage
+            for user in histories:
+                personal = fits[key].personalization(user, use)
+                found[method.base_name, user] = personal
+                collected.stages[user] = (personal.rerank, personal.adapt)
+        self._took("fit", start)
+        return found
+
+    def _fit(self, recipe: str, fitted: bool, histories: Mapping[str, History], seed: int) -> Fits:
+        gated = any(
+            m.use.gated
+            for m in self.methods
+            if m.use is not None and (m.use.recipe, m.use.fitted) == (recipe, fitted)
+        )
+        return fit_users(
+            self.trained[recipe, seed],
+            self.task,
+            histories,
+            self.encoder,
+            self.asker,
+            fitted=fitted,
+            gated=gated,
+            plan=self.plan.training,
+            seed=seed,
+            progress=self.progress,
+        )
+
+    def _draft(self, method: Method, setting: Setting, context: QueryContext) -> _Draft:
+        user = context.query.user
+        if method.use is not None and (method.base_name, user) not in setting.personal:
+            why = self.broken.get(method.use.recipe, "its fit failed")
+            return _Draft(method, setting, context, failed=why)
+        if method.summary and user not in setting.summaries:
+            return _Draft(method, setting, context, failed="the user's summary failed")
+        start = time.perf_counter()
+        evidence = method.select(setting, context)
+        sampling = method.sample(setting, context)
+        request = None
+        if sampling is not None:
+            profile = setting.summaries[user] if method.summary else ""
+            messages = build_messages(context.query, evidence, self.task, profile=profile)
+            request = ChatRequest(messages, sampling, user)
+        return _Draft(
+            method, setting, context, evidence, request, seconds=time.perf_counter() - start
+        )
+
+    def _score(self, draft: _Draft, answers: Answers) -> None:
+        """The only place that reads a reference."""
+        query, setting = draft.context.query, draft.setting
+        collected = self.run.collected[draft.method.name]
+        key = (query.user, query.id)
+        collected.own_seconds += draft.seconds
+        completion = answers.get(draft.request) if draft.request is not None else None
+        if draft.failed is not None or (draft.request is not None and completion is None):
+            error = self.asker.error
+            collected.miss(key, draft.failed or (error.message if error else "no answer"))
+            return
+        candidates = completion.candidates if completion is not None else ()
+        if completion is not None:
+            collected.usage += completion.usage
+        reference = self.questions.references[key]
+        start = time.perf_counter()
+        if draft.method.bound:
+            text = best_of([c.text for c in candidates], reference, query, self.task)
+        else:
+            text = draft.method.choose(setting, draft.context, draft.evidence, candidates)
+        collected.own_seconds += time.perf_counter() - start
+        text = as_prediction(text, query, self.task)
+        grade = quality(prediction=text, reference=reference, task=self.task)
+        records = len(draft.context.history)
+        prediction = Prediction(key, setting.seed, text, grade, records)
+        collected.add(prediction, self.run.metrics, reference)
+
+    def fail(self, recipe: str, error: ProviderError | BudgetExceeded) -> None:
+        """The recipe's methods can't answer from here on."""
+        self.broken[recipe] = error.message
+        self.asker.fail(error)
+
+    def note(self, text: str) -> None:
+        self.run.notes.append(text)
+        self.progress.note(text)
+
+    def _took(self, stage: str, start: float) -> None:
+        seconds = self.run.seconds
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def fallback_label(questions: Questions) -> str:
+    """What a closed task's records say most often: for users who have none."""
+    task = questions.task
+    if not task.closed:
+        return ""
+    if task.kind == "rating":
+        values = sorted(float(r.output) for item in questions.items for r in item.records)
+        if not values:
+            return task.labels[len(task.labels) // 2] if task.labels else ""
+        return f"{values[(len(values) - 1) // 2]:g}"
+    counts = Counter(r.output for item in questions.items for r in item.records)
+    if not counts:
+        return task.labels[0] if task.labels else ""
+    return counts.most_common(1)[0][0]

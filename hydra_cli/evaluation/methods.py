@@ -1,0 +1,226 @@
+"""The methods that can be compared. A new one is one registration.
+
+A method is an evidence selector, a sampler and a chooser. None of them is
+given a reference; only the ``oracle``, which is no method but a bound, has
+its answer picked by the engine's scoring.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal
+
+from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.tasks import KINDS, Kind, TaskSpec
+from hydra_cli.evaluation import selectors as parts
+from hydra_cli.evaluation.setting import Setting
+
+Family = Literal["prompt", "personalized", "best-of-n", "no LLM", "bound"]
+
+CLOSED: tuple[Kind, ...] = ("classification", "rating")
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeUse:
+    """How a personalized method uses a recipe of ``modeling.recipes``.
+
+    ``gated`` asks the gate which stages may act for each user, ``fitted`` fits
+    a head on the user's own records first; ``rerank`` and ``adapt`` say which
+    stages exist at all. ``retriever`` and ``shortlist`` default to the run's.
+    """
+
+    recipe: str
+    gated: bool = False
+    fitted: bool = True
+    rerank: bool = True
+    adapt: bool = True
+    retriever: str | None = None
+    shortlist: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One way to answer a query. ``k`` and ``n`` override the run's."""
+
+    name: str
+    family: Family
+    about: str
+    select: parts.Selector
+    sample: parts.Sampler
+    choose: parts.Chooser
+    kinds: tuple[Kind, ...] = KINDS
+    summary: bool = False
+    """Puts a summary of the user into the prompt."""
+    use: RecipeUse | None = None
+    k: int | None = None
+    n: int | None = None
+    seeded: bool = True
+    """Whether chance plays a part: if not, one seed tells all."""
+
+    @property
+    def base_name(self) -> str:
+        """The name without overrides: fits are shared between the variants of a method."""
+        return self.name.partition("@")[0]
+
+    @property
+    def bound(self) -> bool:
+        return self.family == "bound"
+
+    def settle(self, setting: Setting) -> Setting:
+        """The run's setting with the method's own k and n."""
+        if self.k is None and self.n is None:
+            return setting
+        return replace(
+            setting,
+            k=setting.k if self.k is None else self.k,
+            n=setting.n if self.n is None else self.n,
+        )
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> Method:
+    """Make a method known by its name."""
+    METHODS[method.name] = method
+    return method
+
+
+def personalized(name: str, about: str, use: RecipeUse) -> Method:
+    """A method that answers as ``ask`` would with this use of a recipe."""
+    return Method(
+        name,
+        "personalized",
+        about,
+        parts.personal_evidence(name, use.retriever, use.shortlist),
+        parts.personal_answers(name),
+        parts.personal_choice(name),
+        use=use,
+    )
+
+
+def _prompt(name: str, about: str, select: parts.Selector, **options: bool) -> Method:
+    return Method(
+        name,
+        "prompt",
+        about,
+        select,
+        parts.greedy,
+        parts.first,
+        seeded=name == "icl-random",
+        summary=options.get("summary", False),
+    )
+
+
+def _of_n(name: str, about: str, choose: parts.Chooser, family: Family = "best-of-n") -> Method:
+    return Method(name, family, about, parts.first_stage(), parts.drawn, choose)
+
+
+def _free(
+    name: str, about: str, select: parts.Selector, choose: parts.Chooser, kinds: tuple[Kind, ...]
+) -> Method:
+    return Method(
+        name, "no LLM", about, select, parts.no_answers, choose, kinds=kinds, seeded=False
+    )
+
+
+for _method in (
+    _prompt("zero-shot", "the query alone", parts.no_evidence),
+    _prompt("icl-random", "k records by chance", parts.random_records),
+    _prompt("rag-bm25", "k records by BM25", parts.first_stage("bm25")),
+    _prompt("rag-dense", "k records by cosine", parts.first_stage("dense")),
+    _prompt("rag-fused", "k records by BM25 and cosine, fused", parts.first_stage("fused")),
+    _prompt("rag-recency", "the k newest records", parts.first_stage("recency")),
+    _prompt("pag", "a summary of the user and k records", parts.first_stage(), summary=True),
+    personalized(
+        "rerank", "our reranker, no adapter", RecipeUse("hydra-pers", fitted=True, adapt=False)
+    ),
+    personalized(
+        "adapt", "our adapter, no reranker", RecipeUse("hydra-pers", fitted=True, rerank=False)
+    ),
+    personalized(
+        "hydra",
+        "the paper: BM25 top 10, dense heads, its labels",
+        RecipeUse("hydra", retriever="bm25", shortlist=10),
+    ),
+    personalized(
+        "mof",
+        "facet heads mixed by a router, no fit (arXiv 2610.08330)",
+        RecipeUse("mof", fitted=False, retriever="bm25", shortlist=10),
+    ),
+    personalized(
+        "hydra-pers-zero",
+        "ours for a user without a fit",
+        RecipeUse("hydra-pers", gated=True, fitted=False),
+    ),
+    personalized("hydra-pers", "ours: fitted and gated", RecipeUse("hydra-pers", gated=True)),
+    _of_n("random-of-n", "one of the n answers by chance", parts.by_chance),
+    _of_n("consensus", "majority or medoid of the n answers", parts.consensus),
+    _of_n("oracle", "best of the n answers by the reference: no method", parts.first, "bound"),
+    _free(
+        "majority",
+        "the user's most frequent label",
+        parts.no_evidence,
+        parts.usual_label,
+        ("classification",),
+    ),
+    _free("median", "the user's median rating", parts.no_evidence, parts.usual_label, ("rating",)),
+    _free(
+        "knn",
+        "a vote of the k most similar records",
+        parts.no_evidence,
+        parts.neighbours_vote,
+        CLOSED,
+    ),
+):
+    register(_method)
+
+_OVERRIDE = re.compile(r"([kn])=(\d+)")
+
+
+def parse_methods(names: str) -> tuple[Method, ...]:
+    """``all``, or names separated by commas, each with ``@k=1`` or ``@n=4`` at will."""
+    chosen: dict[str, Method] = {}
+    for name in (part.strip() for part in names.split(",")):
+        if name == "all":
+            chosen.update(METHODS)
+        elif name:
+            method = named_method(name)
+            chosen[method.name] = method
+    if not chosen:
+        raise UsageError("no method was named", hint=f"known: all, {', '.join(METHODS)}")
+    return tuple(chosen.values())
+
+
+def named_method(text: str) -> Method:
+    """One method with its overrides; NotFound with the nearest names."""
+    name, *overrides = text.split("@")
+    if name not in METHODS:
+        near = get_close_matches(name, METHODS, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: all, {', '.join(METHODS)}"
+        raise NotFound(f"unknown method {name!r}", hint=hint)
+    method = METHODS[name]
+    for override in overrides:
+        found = _OVERRIDE.fullmatch(override)
+        if found is None:
+            raise UsageError(f"can't read {override!r} in {text!r}", hint="such as rag-bm25@k=1")
+        value = int(found.group(2))
+        if found.group(1) == "n" and value < 1:
+            raise UsageError(f"{text!r}: n must be at least 1")
+        method = replace(method, **{found.group(1): value})
+    return replace(method, name=text) if overrides else method
+
+
+def suited(methods: Sequence[Method], task: TaskSpec) -> tuple[tuple[Method, ...], tuple[str, ...]]:
+    """The methods that apply to the task, and a note for each that doesn't."""
+    fit = tuple(method for method in methods if task.kind in method.kinds)
+    notes = tuple(
+        f"{method.name} skipped: it is for {' and '.join(method.kinds)} tasks, "
+        f"{task.name} is {task.kind}"
+        for method in methods
+        if task.kind not in method.kinds
+    )
+    return fit, notes
