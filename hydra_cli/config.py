@@ -76,8 +76,10 @@ def store_folder(flag: Path | None = None) -> Path:
 
 def load_settings(store: Path | None = None) -> Settings:
     """Settings of a store; UsageError names the line that makes no sense."""
+    from hydra_cli.backends.task_file import load_tasks
+
     folder = store_folder(store)
-    settings = Settings(store=folder)
+    settings = Settings(store=folder, tasks={**PRESETS, **load_tasks(folder)})
     path = folder / "config.toml"
     if path.is_file():
         settings = _from_file(settings, path)

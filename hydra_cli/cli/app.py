@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hydra_cli import __version__
+from hydra_cli.cli import history, ingest, users
 from hydra_cli.core.errors import HydraError
 
 app = typer.Typer(
@@ -36,6 +37,11 @@ def root(
     ] = False,
 ) -> None:
     """Personalize any black-box LLM for one user at a time."""
+
+
+app.command()(ingest.ingest)
+app.command()(users.users)
+app.command()(history.history)
 
 
 def main() -> None:

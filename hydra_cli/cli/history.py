@@ -1,0 +1,64 @@
+"""``hydra-pers history``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hydra_cli.cli.options import JsonOption, StoreOption
+
+_SHOWN = 200
+
+
+def history(
+    user: Annotated[str, typer.Argument(help="The user.", show_default=False)],
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Only this task (default: all).")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Only the newest records (default: all).")
+    ] = None,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a user's records, oldest first.
+
+    Example: hydra-pers history u42 --limit 5
+    """
+    from hydra_cli.cli.render import print_json, print_table
+    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import open_store
+    from hydra_cli.workflows.browse import user_history
+
+    records = user_history(open_store(load_settings(store)), user, task=task, limit=limit)
+    if json:
+        print_json(
+            [
+                {
+                    "id": record.id,
+                    "task": record.task,
+                    "input": record.input,
+                    "output": record.output,
+                    "time": record.time and record.time.isoformat(),
+                    "metadata": dict(record.metadata),
+                }
+                for record in records
+            ]
+        )
+        return
+    rows = [
+        (
+            record.time.date() if record.time else "",
+            record.task,
+            _cut(record.input),
+            _cut(record.output),
+        )
+        for record in records
+    ]
+    print_table(None, ("time", "task", "input", "output"), rows)
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"

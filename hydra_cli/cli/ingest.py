@@ -1,0 +1,146 @@
+"""``hydra-pers ingest``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hydra_cli.cli.options import JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from hydra_cli.workflows.ingest import FileReport, IngestReport
+
+
+def ingest(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...",
+            help="Files or folders; - is stdin. Default: piped stdin, else the config's sources.",
+            show_default=False,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--map", help="Columns of a record's fields: input=...,output=...,user=...,time=..."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="The task of all records read.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="generation, classification or rating.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="The user, where no column names one.")
+    ] = None,
+    rejects: Annotated[
+        Path | None, typer.Option("--rejects", help="Keep rejected lines and reasons here.")
+    ] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Also take records that were forgotten before.")
+    ] = False,
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read users' past inputs and outputs into the store.
+
+    JSON Lines, JSON arrays, CSV, TSV, Parquet and LaMP question files are told
+    apart by their content. Reading a file twice adds nothing.
+
+    Example: hydra-pers ingest tickets.csv --map input=body,output=label,user=agent
+    """
+    from hydra_cli.cli.render import print_json, progress_bar, say
+    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import open_store
+    from hydra_cli.workflows import ingest_setup
+    from hydra_cli.workflows.ingest import ingest as run
+
+    settings = load_settings(store)
+    options = ingest_setup.options(columns, task=task, user=user, restore=restore)
+    sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
+    learner = ingest_setup.learner(settings, kind)
+    with ingest_setup.reject_file(rejects, sources) as log, progress_bar() as progress:
+        report = run(
+            sources,
+            open_store(settings, create=True),
+            learner,
+            settings.tasks,
+            options=options,
+            stdin=stdin,
+            progress=progress,
+            rejects=log,
+        )
+    for line in _talk(report):
+        say(line)
+    if json:
+        print_json(_as_json(report))
+    else:
+        sys.stdout.write(
+            f"{report.added:,} added, {report.present:,} already there, "
+            f"{report.rejected:,} rejected\n"
+        )
+
+
+def _talk(report: IngestReport) -> list[str]:
+    """What was guessed, and what became of each source."""
+    said: list[str] = []
+    for file in report.files:
+        said.extend(_about(file))
+    for spec in report.tasks:
+        if spec.name in report.recognised:
+            labels = f" ({_some(spec.labels)})" if spec.labels else ""
+            said.append(f"task {spec.name!r} looks like {spec.kind}{labels}; --kind says otherwise")
+    return said
+
+
+def _about(file: FileReport) -> list[str]:
+    counts = f"{file.added:,} added, {file.present:,} already there, {file.rejected:,} rejected"
+    said = [f"{file.source}: {counts}"]
+    if file.columns is not None:
+        said.append(f"  read as {file.format}: {file.columns} (--map says otherwise)")
+    said.extend(f"  rejected {count:,}: {reason}" for reason, count in file.reasons.items())
+    if file.first_rejected is not None:
+        said.append(f"  first rejected: {file.first_rejected}")
+    if file.error is not None:
+        said.append(f"  {file.error}" + (f" ({file.hint})" if file.hint else ""))
+    return said
+
+
+def _some(labels: tuple[str, ...], most: int = 8) -> str:
+    more = f", and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
+def _as_json(report: IngestReport) -> dict[str, Any]:
+    return {
+        "added": report.added,
+        "present": report.present,
+        "rejected": report.rejected,
+        "files": [
+            {
+                "source": file.source,
+                "format": file.format,
+                "columns": file.columns,
+                "added": file.added,
+                "present": file.present,
+                "rejected": file.rejected,
+                "reasons": file.reasons,
+                "error": file.error,
+            }
+            for file in report.files
+        ],
+        "tasks": [
+            {
+                "name": spec.name,
+                "kind": spec.kind,
+                "labels": list(spec.labels),
+                "recognised": spec.name in report.recognised,
+            }
+            for spec in report.tasks
+        ],
+    }

@@ -1,0 +1,173 @@
+"""Rows to records: every value checked, every refusal with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from hydra_cli.core.recognition import ColumnMap
+from hydra_cli.core.records import Record
+from hydra_cli.core.rows import MAX_ID_BYTES, MAX_RECORD
+from hydra_cli.core.times import parse_time
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_EXACT = 1 << 53
+_DEEPEST = 32
+
+
+class Rejected(Exception):
+    """Why a row is no record."""
+
+
+class RecordBuilder:
+    """Builds the records of one source.
+
+    ``task`` and ``user`` hold for rows whose columns have none.
+    """
+
+    def __init__(self, columns: ColumnMap, *, task: str, user: str | None) -> None:
+        self._columns = columns
+        self._task = task
+        self._user = user
+        self._used = frozenset(columns.used())
+        self._ids: dict[object, str] = {}
+
+    def build(self, fields: Mapping[str, Any]) -> Record:
+        """The row's record; Rejected tells what is wrong with it."""
+        columns = self._columns
+        input_ = self._text(fields, columns.input, "input")
+        output = self._text(fields, columns.output, "output")
+        size = len(input_) + len(output)
+        if columns.user is None:
+            user = self._user or ""
+        else:
+            user = self._id_of(fields.get(columns.user), "user")
+        if not user:
+            raise Rejected("empty user")
+        task = self._task
+        if columns.task is not None:
+            task = self._id_of(fields.get(columns.task), "task") or task
+        time = None
+        if columns.time is not None and (value := fields.get(columns.time)) is not None:
+            try:
+                time = parse_time(value)
+            except ValueError as error:
+                raise Rejected(f"time {str(value)[:40]!r}: {error}") from error
+        metadata: dict[str, str] = {}
+        if len(fields) > len(self._used) or not fields.keys() <= self._used:
+            metadata, extra = _metadata(fields, self._used)
+            size += extra
+        if size > MAX_RECORD:
+            raise Rejected(f"longer than {MAX_RECORD >> 20} MB")
+        given = "" if columns.id is None else checked_id(fields.get(columns.id), "id")
+        record_id = given or content_id(user, task, input_, output, time)
+        return Record(user, record_id, task, input_, output, time, metadata)
+
+    def _text(self, fields: Mapping[str, Any], column: str, name: str) -> str:
+        value = fields.get(column)
+        if type(value) is not str:
+            if value is None:
+                raise Rejected(f"missing {name}" if column not in fields else f"empty {name}")
+            value = scalar_text(value, name)
+        text = value.strip()
+        if not text:
+            raise Rejected(f"empty {name}")
+        if "\0" in text:
+            raise Rejected(f"a NUL character in the {name}")
+        return text
+
+    def _id_of(self, value: object, name: str) -> str:
+        """``checked_id`` with a memory, as a source has few users and tasks."""
+        if type(value) is not str:
+            return checked_id(value, name)
+        known = self._ids.get(value)
+        if known is None:
+            if len(self._ids) > 100_000:
+                self._ids.clear()
+            known = self._ids[value] = checked_id(value, name)
+        return known
+
+
+def checked_id(value: object, name: str) -> str:
+    """A user, record or task id as text; empty where there is none. Rejected: unusable."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and not (value.is_integer() and abs(value) < _EXACT):
+        raise Rejected(f"{name} {value!r} is a number that isn't kept exactly; write it as text")
+    text = (value if isinstance(value, str) else scalar_text(value, name)).strip()
+    if text.isascii() and text.isprintable() and len(text) <= MAX_ID_BYTES:
+        return text
+    if _CONTROL.search(text):
+        raise Rejected(f"{name} holds control characters")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+        raise Rejected(f"{name} is longer than {MAX_ID_BYTES:,} bytes")
+    return text
+
+
+def scalar_text(value: object, name: str) -> str:
+    """A number, truth value or time as text; Rejected for lists, objects and bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (list, dict, tuple, bytes)):
+        raise Rejected(f"{name} is {_KIND_NAMES[type(value)]}, not text")
+    return str(value)
+
+
+_KIND_NAMES = {list: "a list", tuple: "a list", dict: "an object", bytes: "raw bytes"}
+
+
+def content_id(user: str, task: str, input_: str, output: str, time: datetime | None) -> str:
+    """A record's id where its source gives none: the same content, the same id."""
+    when = "" if time is None else time.isoformat()
+    # Lengths keep ("ab", "c") apart from ("a", "bc").
+    head = f"{len(user)},{len(task)},{len(input_)},{len(output)}\n"
+    text = head + user + task + input_ + output + when
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _metadata(fields: Mapping[str, Any], used: frozenset[str]) -> tuple[dict[str, str], int]:
+    """The other columns as text, and their size. A ``metadata`` object is taken apart."""
+    found: dict[str, str] = {}
+    for key, value in fields.items():
+        if key in used or value is None:
+            continue
+        if key == "metadata" and isinstance(value, dict):
+            found.update((k, plain_text(v)) for k, v in value.items() if v is not None)
+        else:
+            found[key] = value if type(value) is str else plain_text(value)
+    return found, sum(len(key) + len(text) for key, text in found.items())
+
+
+def plain_text(value: object) -> str:
+    """Any value as text: scalars as they are, lists and objects as JSON."""
+    if not isinstance(value, (list, dict, tuple)):
+        return value.hex() if isinstance(value, bytes) else scalar_text(value, "metadata")
+    import json
+
+    if _depth(value) > _DEEPEST:
+        raise Rejected(f"metadata is nested more than {_DEEPEST} deep")
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _depth(value: object) -> int:
+    """How deep lists and objects are nested, without recursion."""
+    level: list[Any] = [value]
+    depth = 0
+    while level and depth <= _DEEPEST:
+        depth += 1
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (list, dict, tuple))
+        ]
+    return depth

@@ -1,0 +1,133 @@
+"""What the command line says about an ingest, checked before anything is read."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from hydra_cli.backends.readers import find_files
+from hydra_cli.backends.readers.streams import unless_empty
+from hydra_cli.backends.reject_file import RejectFile
+from hydra_cli.backends.task_file import load_tasks, save_task
+from hydra_cli.config import Settings
+from hydra_cli.core.errors import UsageError
+from hydra_cli.core.recognition import FIELDS
+from hydra_cli.core.record_building import Rejected, checked_id
+from hydra_cli.core.tasks import KINDS
+from hydra_cli.workflows.ingest import IngestOptions
+from hydra_cli.workflows.task_learning import TaskLearner
+
+
+def options(
+    columns: str | None, *, task: str | None, user: str | None, restore: bool
+) -> IngestOptions:
+    """The options with their texts checked."""
+    return IngestOptions(
+        columns=parse_map(columns or ""),
+        task=_name(task, "--task"),
+        user=_name(user, "--user"),
+        restore=restore,
+    )
+
+
+def parse_map(text: str) -> Mapping[str, str]:
+    """``input=a,output=b`` as {"input": "a", "output": "b"}."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column or name not in FIELDS:
+            raise UsageError(
+                f"--map can't read {part!r}",
+                hint=f"write FIELD=COLUMN, with a field of {', '.join(FIELDS)}",
+            )
+        if name in found or column in found.values():
+            raise UsageError(f"--map names {name if name in found else column!r} twice")
+        found[name] = column
+    return found
+
+
+def _name(text: str | None, option: str) -> str | None:
+    if text is None:
+        return None
+    try:
+        name = checked_id(text, option)
+    except Rejected as refusal:
+        raise UsageError(str(refusal)) from refusal
+    if not name:
+        raise UsageError(f"{option} is empty")
+    return name
+
+
+def sources(
+    paths: Sequence[Path] | None, settings: Settings, stdin: BinaryIO
+) -> tuple[list[Path | None], BinaryIO]:
+    """What to read, stdin as None, and the stream to read stdin from.
+
+    Without paths: stdin where something is piped in, else the config's
+    sources. UsageError where there is neither.
+    """
+    if paths:
+        found: list[Path | None] = []
+        if Path("-") in paths:
+            found.append(None)
+        found += find_files([p for p in paths if p != Path("-")], skip=settings.store)
+        if not found:
+            raise UsageError(f"no file to read in {', '.join(map(str, paths))}")
+        return found, stdin
+    if _piped(stdin) and (filled := unless_empty(stdin)) is not None:
+        return [None], filled
+    if not settings.sources:
+        raise UsageError(
+            "nothing to ingest",
+            hint="name files or folders, pipe records in, or set sources in config.toml",
+        )
+    matches = [
+        Path(match)
+        for pattern in settings.sources
+        for match in sorted(glob.glob(os.path.expanduser(pattern), recursive=True))
+    ]
+    files = find_files(matches, skip=settings.store)
+    if not files:
+        raise UsageError(
+            f"the config's sources match no file: {', '.join(settings.sources)}",
+            hint=f"see {settings.store / 'config.toml'}",
+        )
+    return list(files), stdin
+
+
+def _piped(stdin: BinaryIO) -> bool:
+    """Whether stdin is a pipe, socket or file, rather than a terminal or the null device."""
+    try:
+        mode = os.fstat(stdin.fileno()).st_mode
+    except (OSError, io.UnsupportedOperation):
+        return not stdin.closed
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def learner(settings: Settings, kind: str | None) -> TaskLearner:
+    """Tasks of the settings and those learned earlier, kept in the store's folder."""
+    known = next((k for k in KINDS if k == kind), None)
+    if kind is not None and known is None:
+        raise UsageError(f"--kind can't be {kind!r}", hint=f"it is one of {', '.join(KINDS)}")
+    saved = load_tasks(settings.store)
+    return TaskLearner(settings.tasks, saved, partial(save_task, settings.store), kind=known)
+
+
+def reject_file(
+    path: Path | None, sources: Sequence[Path | None]
+) -> AbstractContextManager[RejectFile | None]:
+    """The file of --rejects; UsageError where it would overwrite a source."""
+    if path is None:
+        return nullcontext()
+    if path.resolve() in {source.resolve() for source in sources if source is not None}:
+        raise UsageError(f"--rejects would overwrite the source {path}")
+    if path.is_dir():
+        raise UsageError(f"--rejects wants a file, and {path} is a folder")
+    return RejectFile(path)
