@@ -65,7 +65,12 @@ class LanceHistoryStore:
                     if not folder.card_file.is_file():
                         tables.create_tables(tables.connect(folder))
                         folder.save_card(StoreCard.new())
-            return cls(folder, folder.load_card(), lock)
+            store = cls(folder, folder.load_card(), lock)
+            # Imported here, as recovery stands on this module.
+            from hydra_cli.backends.store_recovery import recover_store
+
+            recover_store(store)
+            return store
 
     @property
     def encoder(self) -> EncoderInfo | None:

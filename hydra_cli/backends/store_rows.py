@@ -173,7 +173,7 @@ def not_yet_held(rows: pa.Table, held: pa.Table) -> pa.Table:
     for i, (key, output) in enumerate(zip(rows["record_key"].to_pylist(), outputs, strict=True)):
         if key not in has_output or (output and not has_output[key]):
             keep[key] = i
-    return rows.take(list(keep.values()))
+    return rows.take(pa.array(keep.values(), pa.int64()))
 
 
 def vectors_by_key(rows: pa.Table) -> dict[int, tuple[Vectors, Vectors | None]]:

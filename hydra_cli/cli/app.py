@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hydra_cli import __version__
-from hydra_cli.cli import history, ingest, users
+from hydra_cli.cli import forget, history, ingest, users
 from hydra_cli.core.errors import HydraError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def root(
 app.command()(ingest.ingest)
 app.command()(users.users)
 app.command()(history.history)
+app.command()(forget.forget)
 
 
 def main() -> None:

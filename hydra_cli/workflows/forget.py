@@ -1,0 +1,70 @@
+"""Forget a user, a task of theirs or one record, and say what that leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hydra_cli.backends import store_forget
+from hydra_cli.backends.store_forget import Erased, Scope
+from hydra_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.config import Settings
+
+
+def plan_forget(store: LanceHistoryStore, scope: Scope) -> Erased:
+    """What would be erased; UsageError where a record id stands in several tasks."""
+    if scope.record is not None and scope.task is None:
+        tasks = store_forget.tasks_of_record(store, scope)
+        if len(tasks) > 1:
+            raise UsageError(
+                f"record {scope.record!r} stands in several tasks: {', '.join(tasks)}",
+                hint="say which with --task",
+            )
+    return store_forget.preview(store, scope)
+
+
+def forget(store: LanceHistoryStore, scope: Scope) -> Erased:
+    """Erase the scope for good."""
+    return store_forget.erase(store, scope)
+
+
+def described(erased: Erased) -> list[str]:
+    """What is erased, one thing a line."""
+    lines = [
+        _count(erased.records, "record"),
+        _count(erased.vectors, "pair of vectors", "pairs of vectors"),
+        _count(erased.heads, "head"),
+    ]
+    if erased.work_files:
+        lines.append(_count(erased.work_files, "file of unfinished work", "files of it"))
+    if erased.cached_answers:
+        lines.append("the user's cached answers")
+    if erased.backups:
+        lines.append(_count(erased.backups, "backup of an older store (of all users)"))
+    return lines
+
+
+def remaining(store: LanceHistoryStore, settings: Settings, scope: Scope) -> list[str]:
+    """What still knows of the user, in plain words."""
+    notes = []
+    if any(store.folder.models.rglob("base.*.safetensors")):
+        notes.append(
+            "the shared base was trained on everyone's records, this user's maybe included; "
+            "train it without them: "
+            + (
+                f"hydra-pers fit --base --without {scope.user}"
+                if scope.record is None
+                else "hydra-pers fit --base"
+            )
+        )
+    if settings.user == scope.user and scope.record is None:
+        notes.append(f"{settings.store / 'config.toml'} still names them as the default user")
+    if scope.record is not None:
+        notes.append("heads that had seen the record are gone; the next fit renews them")
+    return notes
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
