@@ -69,7 +69,11 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Which stages to use for a user, the reasons in words, and all of it for the card."""
+    """Which stages to use for a user, the reasons in words, and all of it for the card.
+
+    ``card`` is what goes into ``Card.gate``: ``rerank`` and ``adapt`` (bool),
+    ``rerank_reason`` and ``adapt_reason``, the gains and every method's mean.
+    """
 
     rerank: bool
     adapt: bool
@@ -101,10 +105,12 @@ def decide(
         if gain.probability < 1.0 - confidence:
             adapt = False
             adapt_line = f"adapter off: {control} without an LLM does better ({_words(gain)})"
-    adapt_card["kept"] = adapt
     card = {
-        "rerank": rerank_card,
-        "adapt": adapt_card,
+        "rerank": rerank,
+        "adapt": adapt,
+        "rerank_reason": rerank_line,
+        "adapt_reason": adapt_line,
+        "gains": {"rerank": rerank_card, "adapt": adapt_card},
         "confidence": confidence,
         "quality": _means(own, others),
     }
@@ -182,13 +188,13 @@ def _judge(
         if _ran(own, others, stage, baseline)
     }
     if not gains:
-        return False, f"{name} off: nothing held out to judge it by", {"kept": False}
+        return False, f"{name} off: nothing held out to judge it by", {}
     # The hardest baseline is the one over which the gain is smallest.
     baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
     kept = gain.probability >= confidence
     verdict = "kept" if kept else "off"
     line = f"{name} {verdict}: {_words(gain)} against {baseline}"
-    card: dict[str, Any] = {"kept": kept, "stage": stage}
+    card: dict[str, Any] = {"stage": stage}
     card.update({f"over {other}": _figures(found) for other, found in gains.items()})
     return kept, line, card
 

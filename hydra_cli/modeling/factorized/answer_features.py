@@ -1,0 +1,220 @@
+"""Features of each answer of the LLM: agreement, the query, the user's past outputs, form.
+
+Every feature looks at the query, the answers and the history alone, and is
+divided by a fixed scale (about its standard deviation within a list), so that
+weights compare and prior weights mean the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydra_cli.core.records import QueryContext
+from hydra_cli.modeling.factorized import text_form as form
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature's name, its scale, and its weight (per scale) before any training."""
+
+    name: str
+    scale: float
+    prior: float
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("shared words", 0.06, 0.35),
+    Feature("shared bigrams", 0.04, 0.1),
+    Feature("shared meaning", 0.08, 0.1),
+    Feature("query meaning", 0.1, 0.25),
+    Feature("words in query", 0.18, 0.2),
+    Feature("query opening", 0.1, 0.15),
+    Feature("names not in query", 0.15, -0.1),
+    Feature("numbers not in query", 0.3, -0.1),
+    Feature("past outputs, nearest 3", 0.08, 0.25),
+    Feature("past outputs, mean", 0.04, 0.0),
+    Feature("past outputs of similar inputs", 0.08, 0.1),
+    Feature("user's words", 0.5, 0.1),
+    Feature("copied", 0.15, 0.0),
+    Feature("longer than usual", 1.2, -0.1),
+    Feature("length off usual", 0.8, -0.1),
+    Feature("capitals off usual", 0.15, -0.1),
+    Feature("habits", 0.8, 0.1),
+    Feature("opening word", 1.0, 0.05),
+    Feature("repetition", 0.08, -0.1),
+    Feature("cut off", 0.4, -0.1),
+    Feature("odd characters", 0.03, -0.1),
+    Feature("same answer again", 0.2, 0.0),
+    Feature("log-probability", 0.3, 0.1),
+)
+NAMES = tuple(feature.name for feature in FEATURES)
+PRIOR = tuple(feature.prior for feature in FEATURES)
+_SCALES = np.array([feature.scale for feature in FEATURES])
+
+_NEAREST = 3
+_WIDTH = 0.1
+_OPENING = 30  # words of the query that a summary most often draws on
+_ENDINGS = frozenset(
+    {"a", "an", "the", "of", "to", "in", "on", "for", "with", "and", "or", "by", "at", "from"}
+    | {"as", "is", "are", "its", "their"}
+)
+
+
+def answer_features(
+    context: QueryContext,
+    texts: Sequence[str],
+    vectors: NDArray[np.float32],
+    logprobs: Sequence[float | None],
+) -> Floats:
+    """Features (n, f) of the answers ``texts``, whose vectors are ``vectors`` (n, d)."""
+    tokens = [form.words(text) for text in texts]
+    low = [[word.lower() for word in one] for one in tokens]
+    columns = [
+        *_agreement(texts, low, vectors),
+        *_closeness_to_query(context, tokens, low, vectors),
+        *_closeness_to_past(context, low, vectors),
+        *_form(context, texts, tokens, low),
+        _again(texts),
+        _logprobs(logprobs),
+    ]
+    features: Floats = np.stack(columns, axis=1) / _SCALES
+    return features
+
+
+def _agreement(
+    texts: Sequence[str], low: Sequence[Sequence[str]], vectors: NDArray[np.float32]
+) -> list[Floats]:
+    """Mean likeness to the other answers: expected utility under the LLM's own samples.
+
+    Minimum Bayes risk decoding (Kumar and Byrne, 2004) with word F1 as utility.
+    """
+    n = len(texts)
+    others = max(n - 1, 1)
+    one = [Counter(tokens) for tokens in low]
+    two = [form.bigrams(tokens) for tokens in low]
+
+    def mean_f1(bags: Sequence[Counter[str]]) -> Floats:
+        table = np.zeros((n, n))
+        for i in range(n):
+            for j in range(i):
+                table[i, j] = table[j, i] = form.overlap_f1(bags[i], bags[j])
+        return np.asarray(table.sum(1) / others)
+
+    cosines = (vectors @ vectors.T).astype(np.float64)
+    return [mean_f1(one), mean_f1(two), (cosines.sum(1) - np.diag(cosines)) / others]
+
+
+def _closeness_to_query(
+    context: QueryContext,
+    tokens: Sequence[Sequence[str]],
+    low: Sequence[Sequence[str]],
+    vectors: NDArray[np.float32],
+) -> list[Floats]:
+    asked = form.folded(context.query.text)
+    known, opening = set(asked), Counter(asked[:_OPENING])
+
+    def share(chosen: Sequence[str]) -> float:
+        return sum(word.lower() in known for word in chosen) / len(chosen) if chosen else 0.0
+
+    def strange(chosen: Sequence[str]) -> float:
+        return sum(word.lower() not in known for word in chosen) / max(len(chosen), 1)
+
+    names = [[w for w in one[1:] if w[0].isupper()] for one in tokens]
+    numbers = [[w for w in one if w[0].isdigit()] for one in tokens]
+    return [
+        (vectors @ context.vector).astype(np.float64),
+        np.array([share([w for w in one if len(w) > 3]) for one in low]),
+        np.array([form.overlap_f1(Counter(one), opening) for one in low]),
+        np.array([strange(one) for one in names]),
+        np.array([strange(one) for one in numbers]),
+    ]
+
+
+def _closeness_to_past(
+    context: QueryContext, low: Sequence[Sequence[str]], vectors: NDArray[np.float32]
+) -> list[Floats]:
+    history = context.history
+    n = len(low)
+    if not len(history) or history.outputs is None:
+        return [np.zeros(n)] * 5
+    cosines = (vectors @ history.outputs.T).astype(np.float64)  # (n, records)
+    nearest = -np.sort(-cosines, axis=1)[:, :_NEAREST]
+    similar = (history.inputs @ context.vector).astype(np.float64)
+    weights = np.exp((similar - similar.max()) / _WIDTH)
+    past = [Counter(form.folded(record.output)) for record in history.records]
+    vocabulary: Counter[str] = Counter()
+    for bag in past:
+        vocabulary.update(bag.keys())
+    size = len(past)
+    own = [
+        sum(math.log((vocabulary[w] + 0.1) / (size + 1.0)) for w in one) / max(len(one), 1)
+        for one in low
+    ]
+    bags = [Counter(one) for one in low]
+    copied = [max(form.overlap_f1(bag, old) for old in past) for bag in bags]
+    return [
+        nearest.mean(1),
+        cosines.mean(1),
+        cosines @ (weights / weights.sum()),
+        np.array(own),
+        np.array(copied),
+    ]
+
+
+def _form(
+    context: QueryContext,
+    texts: Sequence[str],
+    tokens: Sequence[Sequence[str]],
+    low: Sequence[Sequence[str]],
+) -> list[Floats]:
+    style = form.style_of([record.output for record in context.history.records])
+    z = np.array([(len(one) - style.length) / style.spread for one in tokens])
+    rate = np.array(style.habits)
+    shown = np.array([form.habits(text) for text in texts], dtype=bool).reshape(len(texts), -1)
+    likely = np.where(shown, np.log(rate), np.log1p(-rate)).sum(1)
+    openings = [
+        math.log((style.openings[one[0]] + 0.1) / (style.outputs + 1.0)) if one else -4.0
+        for one in low
+    ]
+    capitals = np.array([abs(form.capital_share(one) - style.capitals) for one in tokens])
+    repeated = [1.0 - len(set(one)) / len(one) if one else 1.0 for one in low]
+    cut = [
+        float(not one or one[-1] in _ENDINGS or text.rstrip()[-1:] in ",:-(")
+        for one, text in zip(low, texts, strict=True)
+    ]
+    odd = [
+        sum(not (c.isalnum() or c.isspace() or c in ".,:;!?'\"’‘“”-–—()&$%/") for c in text)
+        / max(len(text), 1)
+        for text in texts
+    ]
+    return [
+        z,
+        np.abs(z),
+        capitals,
+        likely,
+        np.array(openings),
+        np.array(repeated),
+        np.array(cut),
+        np.array(odd),
+    ]
+
+
+def _again(texts: Sequence[str]) -> Floats:
+    """The share of the other answers that read exactly the same."""
+    counts = Counter(texts)
+    return np.array([(counts[text] - 1) / max(len(texts) - 1, 1) for text in texts])
+
+
+def _logprobs(given: Sequence[float | None]) -> Floats:
+    """Mean token log-probabilities; all zero unless every answer has one."""
+    if any(value is None for value in given):
+        return np.zeros(len(given))
+    return np.array([value for value in given if value is not None])

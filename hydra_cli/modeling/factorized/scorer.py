@@ -1,0 +1,109 @@
+"""Base and head of one user at work: ordering records, answers and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydra_cli.core.protocols import TextEncoder
+from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.modeling.factorized.answer_features import answer_features
+from hydra_cli.modeling.factorized.label_model import LabelModel
+from hydra_cli.modeling.factorized.lists import closed_features, labels_of
+from hydra_cli.modeling.factorized.record_features import record_features
+
+Floats = NDArray[np.float64]
+T = TypeVar("T")
+
+SQUARED_SHARE = 0.1
+"""How much squared error counts beside absolute error in a rating's expected loss."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FactorizedScorer:
+    """Scores are w . phi(context, item); higher is better."""
+
+    task: TaskSpec
+    encoder: TextEncoder
+    rerank_weights: Floats  # (f,)
+    adapt_weights: Floats  # (f,)
+    model: LabelModel
+
+    def rerank(
+        self, context: QueryContext, shortlist: Sequence[Scored[Record]]
+    ) -> list[Scored[Record]]:
+        """The shortlist, best evidence first."""
+        if not shortlist:
+            return []
+        scores = record_features(context, shortlist) @ self.rerank_weights
+        return _ordered([scored.item for scored in shortlist], scores)
+
+    def adapt(
+        self,
+        context: QueryContext,
+        evidence: Sequence[Scored[Record]],
+        candidates: Sequence[Candidate],
+    ) -> list[Scored[Candidate]]:
+        """The answers, best first; for a closed set, every label of it.
+
+        A label keeps the place and log-probability of the first answer that
+        named it. Scores: log-probabilities for classification, minus the
+        expected loss for ratings, so that the first is the Bayes choice.
+        """
+        if self.task.closed:
+            labels = labels_of(context, self.task, self.model.labels)
+            if labels:
+                return self._labels(context, labels, candidates)
+        if not candidates:
+            return []
+        texts = [candidate.text for candidate in candidates]
+        logprobs = [candidate.logprob for candidate in candidates]
+        if self.task.closed:  # no label is known at all: the LLM's word stands
+            scores = np.array([texts.count(text) / len(texts) for text in texts])
+        else:
+            vectors = self.encoder.encode(texts)
+            scores = answer_features(context, texts, vectors, logprobs) @ self.adapt_weights
+        return _ordered(list(candidates), scores)
+
+    def _labels(
+        self, context: QueryContext, labels: Sequence[str], candidates: Sequence[Candidate]
+    ) -> list[Scored[Candidate]]:
+        answers = [candidate.text for candidate in candidates]
+        features = closed_features(context, self.task, labels, answers, self.model, self.encoder)
+        scores = log_softmax(features @ self.adapt_weights)
+        if self.task.kind == "rating":
+            values = np.array([float(label) for label in labels])
+            scores = -expected_loss(np.exp(scores), values)
+        named: dict[str | None, Candidate] = {}
+        for candidate in candidates:
+            named.setdefault(self.task.parse(candidate.text, labels), candidate)
+        items = [
+            Candidate(label, named[label].sample, named[label].logprob)
+            if label in named
+            else Candidate(label)
+            for label in labels
+        ]
+        return _ordered(items, scores)
+
+
+def log_softmax(scores: Floats) -> Floats:
+    shifted = scores - scores.max()
+    logs: Floats = shifted - np.log(np.exp(shifted).sum())
+    return logs
+
+
+def expected_loss(probabilities: Floats, values: Floats) -> Floats:
+    """Expected loss (n,) of answering each value, under ``probabilities`` (n,)."""
+    distance = np.abs(values[:, None] - values[None, :])
+    loss: Floats = (distance + SQUARED_SHARE * distance**2) @ probabilities
+    return loss
+
+
+def _ordered(items: Sequence[T], scores: Floats) -> list[Scored[T]]:
+    order = np.argsort(-scores, kind="stable")
+    return [Scored(items[i], float(scores[i])) for i in order]

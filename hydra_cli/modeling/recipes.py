@@ -1,0 +1,29 @@
+"""Recipes by name. Each is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hydra_cli.core.errors import NotFound
+from hydra_cli.core.protocols import Recipe
+
+DEFAULT_RECIPE = "hydra-pers"
+
+
+def _factorized() -> Recipe:
+    from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+
+    return FactorizedRecipe()
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "hydra-pers": _factorized,
+}
+"""Name to the function that makes the recipe."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe; NotFound lists the names there are."""
+    if name not in RECIPES:
+        raise NotFound(f"no recipe named {name!r}", hint=f"known: {', '.join(RECIPES)}")
+    return RECIPES[name]()
