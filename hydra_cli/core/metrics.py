@@ -173,7 +173,7 @@ def _rouge(which: int) -> Callable[[str, str], Floats]:
 
 def _bleu_row(prediction: str, reference: str) -> Floats:
     """(10,): matches and totals of 1- to 4-grams, lengths of prediction and reference."""
-    score = _sacrebleu().sentence_score(prediction, [reference])
+    score = _sacrebleu().corpus_score([prediction], [[reference]])
     return np.array([*score.counts, *score.totals, score.sys_len, score.ref_len], dtype=float)
 
 

@@ -56,7 +56,7 @@ class Asker:
             raise self.error
         for index, completion in self.chat.complete_many(requests):
             self.used += completion.usage
-            yield index, completion
+            yield index, replace(completion, usage=alone(completion.usage, self.price))
 
     def fail(self, error: HydraError) -> None:
         """Keep the first failure; a limit that was reached stops everything."""
@@ -112,14 +112,18 @@ class Answers:
         completion = self._found.get(key)
         if completion is None:
             return None
-        usage = completion.usage
-        if usage.cached_calls and self._price is not None:
-            price = self._price(usage.prompt_tokens, usage.completion_tokens)
-            usage = replace(usage, cost=price)
+        usage = alone(completion.usage, self._price)
         if key in self._taken:
             usage = replace(usage, calls=0, cached_calls=usage.calls + usage.cached_calls)
         self._taken.add(key)
         return replace(completion, usage=usage)
+
+
+def alone(usage: Usage, price: Price | None) -> Usage:
+    """The usage with the cost that cached calls would have had."""
+    if not usage.cached_calls or price is None:
+        return usage
+    return replace(usage, cost=price(usage.prompt_tokens, usage.completion_tokens))
 
 
 def request_key(request: ChatRequest) -> str:

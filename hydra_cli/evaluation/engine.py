@@ -21,7 +21,7 @@ from hydra_cli.core.records import History, QueryContext, Record, Scored
 from hydra_cli.evaluation.asking import Answers, Asker, Price
 from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
 from hydra_cli.evaluation.methods import Method, suited
-from hydra_cli.evaluation.questions import Questions
+from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import Setting, summary_request
 from hydra_cli.evaluation.training import (
     Fits,

@@ -208,9 +208,12 @@ def named_method(text: str) -> Method:
         if found is None:
             raise UsageError(f"can't read {override!r} in {text!r}", hint="such as rag-bm25@k=1")
         value = int(found.group(2))
-        if found.group(1) == "n" and value < 1:
+        if found.group(1) == "k":
+            method = replace(method, k=value)
+        elif value:
+            method = replace(method, n=value)
+        else:
             raise UsageError(f"{text!r}: n must be at least 1")
-        method = replace(method, **{found.group(1): value})
     return replace(method, name=text) if overrides else method
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -159,10 +159,9 @@ def train(
     material = replace(material, examples=tuple(examples))
 
     def base_of(part: TrainingSet) -> Weights:
-        found = recipe.train_base(
+        return recipe.train_base(
             part.task, part.examples, part.histories, encoder, seed=seed, progress=progress
         )
-        return found  # type: ignore[return-value]  # recipes make modeling.weights.Weights
 
     trained = Trained(recipe, base_of(material), labels, usage=usage)
     if not gated:
@@ -235,17 +234,13 @@ def fit_users(
     heads: Mapping[str, Weights] = {}
     usage = Usage()
     if fitted:
-        examples = [
-            example
-            for history in histories.values()
-            for example in pseudo_queries(_past(history, plan), task, limit=plan.own, seed=0)
-        ]
+        examples = own_examples(histories, task, plan)
         shown, usage = supervise(examples, task, labels, chat=chat, progress=progress)
         own: dict[str, list[TrainingExample]] = {}
         for example in shown:
             own.setdefault(example.user, []).append(example)
         if own:
-            heads = recipe.fit_heads(base, task, own, encoder, seed=seed, progress=progress)  # type: ignore[assignment]  # as above
+            heads = recipe.fit_heads(base, task, own, encoder, seed=seed, progress=progress)
     population = recipe.scorer(base, None, task, encoder)
     scorers = {
         user: recipe.scorer(base, heads[user], task, encoder) if user in heads else population
@@ -256,13 +251,7 @@ def fit_users(
         return fits
     outcomes: list[Outcome] = []
     if fitted:
-        held = [
-            example
-            for history in histories.values()
-            for example in pseudo_queries(
-                history, task, limit=_held(history, plan), seed=0, newest=True
-            )
-        ]
+        held = held_examples(histories, task, plan)
         bare = replace(labels, needs=frozenset(), plain=chat is not None)
         shown, usage = supervise(held, task, bare, chat=chat, progress=progress)
         outcomes, more = outcomes_of(
@@ -274,6 +263,30 @@ def fit_users(
         fits.gates[user] = (decision.rerank, decision.adapt)
         fits.stages[user] = dict(zip(STAGES, decision.lines, strict=False))
     return fits
+
+
+def own_examples(
+    histories: Mapping[str, History], task: TaskSpec, plan: TrainingPlan
+) -> list[TrainingExample]:
+    """What users' heads are fitted on."""
+    return [
+        example
+        for history in histories.values()
+        for example in pseudo_queries(_past(history, plan), task, limit=plan.own, seed=0)
+    ]
+
+
+def held_examples(
+    histories: Mapping[str, History], task: TaskSpec, plan: TrainingPlan
+) -> list[TrainingExample]:
+    """What users' gates are decided on: newer than all their heads are fitted on."""
+    return [
+        example
+        for history in histories.values()
+        for example in pseudo_queries(
+            history, task, limit=_held(history, plan), seed=0, newest=True
+        )
+    ]
 
 
 def _held(history: History, plan: TrainingPlan) -> int:

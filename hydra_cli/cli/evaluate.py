@@ -1,0 +1,208 @@
+"""``hydra-pers eval``: which method is better, by how much, and at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydra_cli.cli.options import EncoderOption, JsonOption, ModelOption, StoreOption, TaskOption
+
+SUPERVISIONS = ("llm", "history")
+
+
+def evaluate(
+    questions: Annotated[
+        Path | None, typer.Option("--questions", help="LaMP questions.", show_default=False)
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option("--outputs", help="LaMP golds.", show_default=False)
+    ] = None,
+    train_questions: Annotated[
+        Path | None, typer.Option(help="Questions of other users, to train on.", show_default=False)
+    ] = None,
+    train_outputs: Annotated[
+        Path | None, typer.Option(help="Golds of the training questions.", show_default=False)
+    ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(help="A folder of tasks: TASK/dev_questions.json and so on."),
+    ] = None,
+    task: TaskOption = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help="'all', or names by comma; rag-bm25@k=1 overrides.")
+    ] = "all",
+    model: ModelOption = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Seed of what chance decides (repeatable).")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Several seeds: 0,1,2.")] = None,
+    k: Annotated[int | None, typer.Option("-k", min=0, help="Records in the prompt.")] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Answers to choose from.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the n answers.")] = None,
+    retriever: Annotated[
+        str | None, typer.Option(help="Our first stage: bm25, dense, fused or recency.")
+    ] = None,
+    limit_users: Annotated[int | None, typer.Option(min=1, help="Evaluate so many users.")] = None,
+    limit_queries: Annotated[
+        int | None, typer.Option(min=1, help="Evaluate so many queries a task.")
+    ] = None,
+    hold_out: Annotated[
+        int, typer.Option(min=1, help="On the store: latest records held out of each user.")
+    ] = 5,
+    train_limit: Annotated[int, typer.Option(min=1, help="Training examples a task.")] = 160,
+    train_users: Annotated[int, typer.Option(min=1, help="Training users at most.")] = 100,
+    fit_records: Annotated[
+        int, typer.Option(min=0, help="Records of a user that their head is fitted on.")
+    ] = 6,
+    gate_records: Annotated[
+        int, typer.Option(min=0, help="Newer records of a user that the gate judges by.")
+    ] = 4,
+    supervision: Annotated[
+        str, typer.Option(help="Labels from the 'llm's answers, or from the 'history' alone.")
+    ] = "llm",
+    encoder: EncoderOption = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="LLM calls at a time.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; call nothing.")
+    ] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Stop at this many dollars.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 2000,
+    report: Annotated[
+        Path | None, typer.Option(help="Write Markdown, HTML and JSON into this folder.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write every scored answer as a JSON line.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of kept answers (default: 'eval' in the store's folder)."),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare methods on LaMP files, a folder of tasks, or the store's latest records.
+
+    Run the same command again to resume: answers are kept, and no call is
+    made twice. Exit code 7: the LLM failed midway and the table is incomplete.
+
+    Example: hydra-pers eval --questions dev_questions.json --outputs dev_outputs.json
+    --train-questions train_questions.json --train-outputs train_outputs.json --methods all
+    """
+    from dataclasses import replace
+
+    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.config import load_settings
+    from hydra_cli.core.errors import UsageError
+    from hydra_cli.evaluation.engine import EvalPlan
+    from hydra_cli.evaluation.methods import parse_methods
+    from hydra_cli.evaluation.training import TrainingPlan
+
+    if supervision not in SUPERVISIONS:
+        raise UsageError(f"--supervision must be one of {', '.join(SUPERVISIONS)}")
+    settings = load_settings(store).override(
+        model=model,
+        encoder=encoder,
+        k=k,
+        n=n,
+        temperature=temperature,
+        retriever=retriever,
+        concurrency=concurrency,
+    )
+    plan = EvalPlan(
+        methods=parse_methods(methods),
+        seeds=parse_seeds(seed, seeds),
+        k=settings.k,
+        n=settings.n,
+        temperature=settings.temperature,
+        retriever=settings.retriever,
+        shortlist=settings.shortlist,
+        training=TrainingPlan(
+            examples=train_limit,
+            users=train_users,
+            own=fit_records,
+            held_out=gate_records,
+            llm=supervision == "llm",
+        ),
+    )
+    from hydra_cli.workflows import evaluate as workflow
+
+    limits = workflow.DataLimits(limit_users, limit_queries)
+    if bool(questions) != bool(outputs) or bool(train_questions) != bool(train_outputs):
+        raise UsageError("questions and outputs belong together", hint="name both files")
+    if suite is not None and questions is not None:
+        raise UsageError("--suite and --questions exclude each other")
+    if train_questions is not None and questions is None:
+        raise UsageError("--train-questions needs --questions and --outputs")
+    folder = cache or settings.store / "eval"
+    if suite is not None:
+        files = workflow.suite_files(suite, task.split(",") if task else ())
+        materials = [workflow.read_files(each, settings.tasks, limits) for each in files]
+    elif questions is not None and outputs is not None:
+        one = workflow.TaskFiles(questions, outputs, train_questions, train_outputs)
+        materials = [workflow.read_files(one, settings.tasks, limits)]
+    else:
+        from hydra_cli.wiring import open_store
+
+        # Answers about the store's users stay where `forget` finds them.
+        folder = cache or settings.store
+        materials = workflow.read_store(
+            open_store(settings), settings, task, hold_out=hold_out, limits=limits
+        )
+    settings = replace(settings, store=folder)
+
+    from hydra_cli.backends.budget import Limits
+    from hydra_cli.cli.render_eval import render, render_price
+    from hydra_cli.modeling.recipes import recipe_named
+    from hydra_cli.wiring import open_chat, open_encoder
+
+    texts = open_encoder(settings)
+    if dry_run:
+        with progress_bar() as bar:
+            stages = workflow.price_of_run(
+                materials, plan, settings, encoder=texts, open_recipe=recipe_named, progress=bar
+            )
+        render_price(stages, as_json=as_json)
+        return
+    chat = open_chat(settings, limits=Limits(max_cost, max_calls, max_tokens), on_note=say)
+    with progress_bar() as bar:
+        results = [
+            workflow.evaluate(
+                material,
+                plan,
+                encoder=texts,
+                chat=chat,
+                open_recipe=recipe_named,
+                progress=bar,
+                price=workflow.price_of(settings.model),
+                draws=draws,
+            )
+            for material in materials
+        ]
+    if predictions is not None:
+        workflow.write_predictions(results, predictions)
+    if report is not None:
+        from hydra_cli.reports.write import write_report
+
+        say(f"report: {write_report(results, report)}")
+    render(results, as_json=as_json)
+    if error := workflow.incomplete(results, cache=folder):
+        raise error
+
+
+def parse_seeds(seed: Sequence[int] | None, seeds: str | None) -> tuple[int, ...]:
+    """``--seed 0 --seed 1`` or ``--seeds 0,1``; default 0."""
+    from hydra_cli.core.errors import UsageError
+
+    found = list(seed or ())
+    try:
+        found += [int(part) for part in (seeds or "").split(",") if part.strip()]
+    except ValueError as error:
+        raise UsageError(f"--seeds must be whole numbers, not {seeds!r}") from error
+    return tuple(dict.fromkeys(found)) or (0,)

@@ -1,0 +1,103 @@
+"""Evaluations as tables and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from hydra_cli.cli.render import print_json, print_table, say
+from hydra_cli.cli.render_usage import cost_text, usage_line
+from hydra_cli.core.records import Usage
+from hydra_cli.core.statistics import Estimate
+from hydra_cli.evaluation.as_json import suite_mapping
+from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
+
+
+def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
+    """All tasks, their averages, and what the run used."""
+    if as_json:
+        print_json(suite_mapping(results))
+    else:
+        for result in results:
+            render_task(result)
+        if len(results) > 1:
+            print_table(
+                f"Average relative gain over the best prompt-based method, {len(results)} tasks",
+                ("method", "gain", "95 %", "above 0"),
+                [
+                    (name, percent(found.value), span(found), f"{found.above_zero:.0%}")
+                    for name, found in average_gains(results).items()
+                ],
+            )
+    say(usage_line(sum((result.used for result in results), Usage())))
+
+
+def render_task(result: TaskResult) -> None:
+    names = [metric.name for metric in result.metrics]
+    shown = [f"{m.name} {'↑' if m.higher else '↓'}" for m in result.metrics]
+    print_table(
+        f"{result.task}: {result.queries} queries of {result.users} users, {result.model}, "
+        f"k={result.settings['k']}, n={result.settings['n']}, "
+        f"seeds {', '.join(map(str, result.seeds))}; "
+        f"gains against {result.best_prompt_based or 'none: no prompt-based method is complete'}",
+        ("method", "scored", *shown, "gain", "95 %", "calls", "tokens", "cost", "s"),
+        [method_row(method, names, result) for method in result.methods.values()],
+    )
+    for note in result.notes:
+        say(f"{result.task}: {note}")
+
+
+def method_row(method: MethodResult, names: Sequence[str], result: TaskResult) -> tuple[str, ...]:
+    spent = method.usage + method.setup
+    marks = {"bound": " (bound, no method)"}.get(method.family, "")
+    if not method.complete:
+        marks += " INCOMPLETE"
+    return (
+        method.name + marks,
+        f"{method.queries}/{result.queries}",
+        *(f"{method.metrics[name]:.3f}" if name in method.metrics else "-" for name in names),
+        percent(method.gain.value) if method.gain else "-",
+        span(method.gain) if method.gain else "-",
+        f"{spent.calls + spent.cached_calls:,}",
+        f"{spent.prompt_tokens + spent.completion_tokens:,}",
+        cost_text(spent.cost),
+        f"{method.seconds:,.1f}",
+    )
+
+
+def percent(value: float) -> str:
+    return f"{value:+.1%}" if math.isfinite(value) else "-"
+
+
+def span(found: Estimate) -> str:
+    """The interval, as in ``+1.2% … +4.0%``."""
+    return f"{percent(found.low)} … {percent(found.high)}"
+
+
+def render_price(stages: Mapping[str, Usage], *, as_json: bool) -> None:
+    """What a run would use, by stage."""
+    total = sum(stages.values(), Usage())
+    if as_json:
+        print_json(
+            {
+                "stages": {name: asdict(usage) for name, usage in stages.items()},
+                "total": asdict(total),
+            }
+        )
+        return
+    print_table(
+        "What the run would use",
+        ("stage", "calls", "cached", "prompt tokens", "answer tokens", "cost"),
+        [
+            (
+                name,
+                f"{usage.calls:,}",
+                f"{usage.cached_calls:,}",
+                f"{usage.prompt_tokens:,}",
+                f"{usage.completion_tokens:,}",
+                cost_text(usage.cost),
+            )
+            for name, usage in [*stages.items(), ("all", total)]
+        ],
+    )

@@ -1,0 +1,225 @@
+"""Evaluations: of LaMP files, of a folder of tasks, of the store's own latest records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra_cli.backends.files import write_atomic
+from hydra_cli.backends.lamp_files import read_split
+from hydra_cli.core.errors import BudgetExceeded, DataError, HydraError, NotFound, ProviderError
+from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, Recipe, TextEncoder
+from hydra_cli.core.records import Usage
+from hydra_cli.core.statistics import DRAWS
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.evaluation.as_json import predictions_mapping
+from hydra_cli.evaluation.asking import Price, request_key
+from hydra_cli.evaluation.engine import EvalPlan, run_task
+from hydra_cli.evaluation.planned import planned_requests
+from hydra_cli.evaluation.questions import Questions, from_split, from_store
+from hydra_cli.evaluation.results import TaskResult, summarize
+
+if TYPE_CHECKING:
+    from hydra_cli.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFiles:
+    """One task's LaMP files; training files may be missing."""
+
+    questions: Path
+    outputs: Path
+    train_questions: Path | None = None
+    train_outputs: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataLimits:
+    """How much of the data is evaluated."""
+
+    users: int | None = None
+    queries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A task's questions, and those of the training users where there are any."""
+
+    questions: Questions
+    train: Questions | None
+
+
+def read_files(files: TaskFiles, tasks: Mapping[str, TaskSpec], limits: DataLimits) -> Material:
+    """The files' questions; DataError where training and evaluated users overlap."""
+    split = read_split(files.questions, files.outputs, tasks)
+    questions = from_split(split)
+    train = None
+    if files.train_questions is not None and files.train_outputs is not None:
+        train = from_split(read_split(files.train_questions, files.train_outputs, tasks))
+        if train.task.name != questions.task.name:
+            raise DataError(
+                f"training files are of {train.task.name}, the questions of {questions.task.name}"
+            )
+        if both := sorted(set(train.users) & set(questions.users)):
+            raise DataError(
+                f"{len(both)} users are both trained on and evaluated, first {both[0]!r}",
+                hint="users of the two splits must differ",
+            )
+    return Material(questions.limited(users=limits.users, queries=limits.queries), train)
+
+
+def suite_files(folder: Path, names: Sequence[str] = ()) -> list[TaskFiles]:
+    """The tasks of a folder: a subfolder each with dev_questions.json and so on."""
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    found = []
+    for part in sorted(folder.iterdir()):
+        questions = part / "dev_questions.json"
+        if not questions.is_file() or (names and part.name not in names):
+            continue
+        train = part / "train_questions.json"
+        has_train = train.is_file()
+        found.append(
+            TaskFiles(
+                questions,
+                part / "dev_outputs.json",
+                train if has_train else None,
+                part / "train_outputs.json" if has_train else None,
+            )
+        )
+    if not found:
+        raise DataError(
+            f"{folder} holds no tasks", hint="it needs TASK/dev_questions.json and dev_outputs.json"
+        )
+    return found
+
+
+def read_store(
+    store: HistoryStore, settings: Settings, task: str | None, *, hold_out: int, limits: DataLimits
+) -> list[Material]:
+    """The store's latest records as queries; the base is trained on what is older."""
+    known = sorted({name for user in store.users() for name in user.tasks})
+    if not known:
+        raise NotFound("the store holds no records", hint="start with `hydra-pers ingest FILE`")
+    if task is not None and task not in known:
+        raise NotFound(f"no records of task {task!r}", hint=f"known: {', '.join(known)}")
+    found = []
+    for name in [task] if task else known:
+        questions = from_store(store, settings.spec(name), hold_out=hold_out)
+        found.append(Material(questions.limited(users=limits.users, queries=limits.queries), None))
+    return found
+
+
+def evaluate(
+    material: Material,
+    plan: EvalPlan,
+    *,
+    encoder: TextEncoder,
+    chat: ChatModel,
+    open_recipe: Callable[[str], Recipe],
+    progress: Progress,
+    price: Price | None = None,
+    draws: int = DRAWS,
+) -> TaskResult:
+    """All methods on one task, with figures."""
+    run = run_task(
+        material.questions,
+        material.train,
+        plan,
+        encoder=encoder,
+        chat=chat,
+        open_recipe=open_recipe,
+        progress=progress,
+        price=price,
+    )
+    return summarize(
+        run, model=chat.name, seeds=plan.seeds, draws=draws, settings=settings_of(plan, encoder)
+    )
+
+
+def settings_of(plan: EvalPlan, encoder: TextEncoder) -> dict[str, object]:
+    """What has to be known to make the run again."""
+    return {
+        "k": plan.k,
+        "n": plan.n,
+        "temperature": plan.temperature,
+        "retriever": plan.retriever,
+        "shortlist": plan.shortlist,
+        "encoder": encoder.name,
+        "training": asdict(plan.training),
+        "seeds": list(plan.seeds),
+    }
+
+
+def price_of(model: str) -> Price:
+    """What a model's tokens cost, whoever made the call."""
+    from hydra_cli.backends.pricing import cost
+    from hydra_cli.backends.providers import resolve
+
+    endpoint = resolve(model)
+    return lambda prompt, completion: cost(endpoint, prompt, completion)
+
+
+def price_of_run(
+    materials: Sequence[Material],
+    plan: EvalPlan,
+    settings: Settings,
+    *,
+    encoder: TextEncoder,
+    open_recipe: Callable[[str], Recipe],
+    progress: Progress,
+) -> dict[str, Usage]:
+    """Calls, tokens and dollars of each stage from its real prompts, nothing being sent.
+
+    A stage pays only for calls that no earlier stage makes.
+    """
+    from hydra_cli.backends.answer_cache import AnswerCache
+    from hydra_cli.backends.chat_setup import cache_path
+    from hydra_cli.backends.pricing import estimate
+
+    cache = AnswerCache(cache_path(settings.store))
+    found: dict[str, Usage] = {}
+    for material in materials:
+        task = material.questions.task.name
+        seen: set[str] = set()
+        for stage, requests in planned_requests(
+            material.questions,
+            material.train,
+            plan,
+            encoder=encoder,
+            open_recipe=open_recipe,
+            progress=progress,
+        ):
+            fresh = {request_key(r): r for r in requests if request_key(r) not in seen}
+            seen |= fresh.keys()
+            usage = estimate(list(fresh.values()), settings.model, cache=cache)
+            name = f"{task}: {stage}"
+            found[name] = found.get(name, Usage()) + usage
+    return found
+
+
+def write_predictions(results: Sequence[TaskResult], path: Path) -> None:
+    """Every scored answer as a JSON line."""
+    lines = [
+        json.dumps(line, ensure_ascii=False)
+        for result in results
+        for line in predictions_mapping(result)
+    ]
+    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def incomplete(results: Sequence[TaskResult], *, cache: Path) -> HydraError | None:
+    """The error a run ends with where answers are missing: what, why, and how to go on."""
+    missing = sum(method.missing for r in results for method in r.methods.values())
+    if not missing:
+        return None
+    cause = next((result.error for result in results if result.error is not None), None)
+    kind = BudgetExceeded if isinstance(cause, BudgetExceeded) else ProviderError
+    reason = f": {cause.message}" if cause is not None else ""
+    return kind(
+        f"{missing} answers are missing, the table is incomplete{reason}",
+        hint=f"run the same command again: what was answered is kept in {cache}",
+    )
