@@ -78,7 +78,7 @@ def ask(
     spec = settings.spec(chosen_task)
     query = workflow.make_query(query_text, chosen_user, spec)
 
-    from hydra_cli.modeling.recipes import open_recipe
+    from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.wiring import open_chat, open_encoder
     from hydra_cli.workflows.personalize import personalization
 
@@ -92,7 +92,7 @@ def ask(
         sequential=sequential,
     )
     texts = open_encoder(settings)
-    personal = personalization(settings.store, chosen_user, spec, open_recipe(recipe), texts)
+    personal = personalization(settings.store, chosen_user, spec, recipe_named(recipe), texts)
     if show_prompt:
         show_messages(
             workflow.prompt_for(

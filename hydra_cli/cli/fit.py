@@ -81,7 +81,7 @@ def fit(
     tasks = [settings.spec(name) for name in choose_tasks(histories, user, task)]
 
     from hydra_cli.backends.budget import Limits
-    from hydra_cli.modeling.recipes import open_recipe
+    from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.wiring import open_chat, open_encoder
     from hydra_cli.workflows.fit import FitPlan
     from hydra_cli.workflows.fit_many import fit_tasks, label_plan, price_of_fit
@@ -94,7 +94,7 @@ def fit(
         per_user=per_user,
         held_out=held_out,
     )
-    chosen = open_recipe(recipe)
+    chosen = recipe_named(recipe)
     labels = label_plan(settings, chosen, answers=supervision == "llm")
     texts = open_encoder(settings)
     limits = Limits(max_cost=max_cost, max_calls=max_calls, max_tokens=max_tokens)

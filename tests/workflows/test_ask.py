@@ -1,0 +1,146 @@
+"""One query through the whole flow, with the real default recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hydra_cli.backends.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
+from hydra_cli.core.errors import ModelError, NotFound, UsageError
+from hydra_cli.core.records import Record
+from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.workflows.ask import (
+    AskPlan,
+    ask,
+    choose_task,
+    choose_user,
+    make_query,
+    prompt_for,
+)
+from hydra_cli.workflows.fit import FitPlan, fit
+from hydra_cli.workflows.personalize import Personalization, personalization
+from hydra_cli.workflows.progress import Silent
+from hydra_cli.workflows.supervise import SupervisionPlan
+from tests.workflows.conftest import HEADLINES, MOOD, MOODS
+
+PLAN = AskPlan(k=3, n=5)
+
+
+def personal(tmp_path: Path, encoder: HashEncoder, user: str = "u1") -> Personalization:
+    return personalization(tmp_path, user, HEADLINES, recipe_named("hydra-pers"), encoder)
+
+
+def test_ask_returns_one_of_the_answers_with_all_that_led_to_it(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    chat = ScriptedChat(lambda request, i: ("tram news", "Is the tram late?", "x", "y", "z")[i])
+    query = make_query("the tram on day 40", "u1", HEADLINES)
+    answer = ask(
+        query, HEADLINES, store=crowd, encoder=encoder, chat=chat,
+        personal=personal(tmp_path, encoder), plan=PLAN,
+    )  # fmt: skip
+    assert answer.text in ("tram news", "Is the tram late?", "x", "y", "z")
+    assert sorted(s.item.sample or 0 for s in answer.candidates) == [0, 1, 2, 3, 4]
+    scores = [s.score for s in answer.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert len(answer.evidence) == 3
+    assert {s.item.user for s in answer.evidence} == {"u1"}
+    assert set(answer.seconds) == {"retrieve", "rerank", "generate", "adapt"}
+    assert "built-in" in answer.stages["adapt"]
+    assert chat.requests[0].sampling.n == 5
+
+
+def test_a_closed_task_answers_with_a_label_even_where_the_llm_says_none(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    chat = ScriptedChat(lambda request, i: "I can't say")
+    used = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    query = make_query("the river on day 3", "u2", MOOD)
+    answer = ask(
+        query, MOOD, store=crowd, encoder=encoder, chat=chat, personal=used, plan=PLAN
+    )  # fmt: skip
+    assert answer.text == "sad"  # u2's usual mood
+    assert {s.item.text for s in answer.candidates} == set(MOODS)
+
+
+def test_with_every_stage_off_one_greedy_rag_answer_comes_back(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    chat = ScriptedChat(lambda request, i: "the answer")
+    off = replace(personal(tmp_path, encoder), rerank=False, adapt=False)
+    query = make_query("the tram", "u1", HEADLINES)
+    answer = ask(
+        query, HEADLINES, store=crowd, encoder=encoder, chat=chat, personal=off, plan=PLAN
+    )  # fmt: skip
+    assert answer.text == "the answer"
+    assert (chat.requests[0].sampling.n, chat.requests[0].sampling.temperature) == (1, 0.0)
+
+
+def test_prompt_can_be_seen_without_sending_it(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    query = make_query("the tram", "u1", HEADLINES)
+    messages = prompt_for(
+        query, HEADLINES, store=crowd, encoder=encoder,
+        personal=personal(tmp_path, encoder), plan=PLAN,
+    )  # fmt: skip
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
+
+
+def test_k_beyond_the_history_shows_all_of_it(tmp_path: Path, encoder: HashEncoder) -> None:
+    store = MemoryHistoryStore()
+    store.add([Record("solo", "1", "headlines", "the tram", "tram!")])
+    chat = ScriptedChat(lambda request, i: "text")
+    query = make_query("the tram", "solo", HEADLINES)
+    answer = ask(
+        query, HEADLINES, store=store, encoder=encoder, chat=chat,
+        personal=personal(tmp_path, encoder, "solo"), plan=replace(PLAN, k=50),
+    )  # fmt: skip
+    assert [s.item.id for s in answer.evidence] == ["1"]
+
+
+def test_user_and_task_are_chosen_or_refused_clearly(crowd: MemoryHistoryStore) -> None:
+    solo = MemoryHistoryStore()
+    solo.add([Record("only", "1", "mood", "a", "calm")])
+    assert choose_user(solo, None) == "only"
+    assert choose_task(solo, "only", None) == "mood"
+    with pytest.raises(UsageError, match="6 users"):
+        choose_user(crowd, None)
+    with pytest.raises(NotFound, match="no records of user") as caught:
+        choose_user(crowd, "u11")
+    assert "u1" in (caught.value.hint or "")
+    with pytest.raises(NotFound, match="no records of user"):
+        choose_user(crowd, "../../x")
+    with pytest.raises(NotFound, match="no records of task"):
+        choose_task(crowd, "u1", "LaMP_4")
+    with pytest.raises(NotFound, match="no records"):
+        choose_user(MemoryHistoryStore(), None)
+    with pytest.raises(UsageError, match="empty"):
+        make_query("   ", "u1", HEADLINES)
+
+
+def test_a_head_for_another_base_and_a_damaged_file_are_refused(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    from hydra_cli.modeling.weights import base_path, head_path
+
+    recipe = recipe_named("hydra-pers")
+    for folder, without in ((tmp_path / "a", ()), (tmp_path / "b", ("u5",))):
+        fit(
+            crowd, folder, encoder, recipe, HEADLINES,
+            plan=FitPlan(without=without),
+            labels=SupervisionPlan(needs=recipe.needs), chat=None, progress=Silent(),
+        )  # fmt: skip
+    foreign = head_path(tmp_path / "b", "u1", "headlines", recipe.name)
+    own = head_path(tmp_path / "a", "u1", "headlines", recipe.name)
+    own.write_bytes(foreign.read_bytes())
+    with pytest.raises(ModelError, match="another base"):
+        personalization(tmp_path / "a", "u1", HEADLINES, recipe, encoder)
+    base = base_path(tmp_path / "a", "headlines", recipe.name)
+    base.write_bytes(base.read_bytes()[:-40])
+    with pytest.raises(ModelError, match="damaged"):
+        personalization(tmp_path / "a", "u1", HEADLINES, recipe, encoder)
+    with pytest.raises(ModelError, match="another encoder"):
+        personalization(tmp_path / "b", "u1", HEADLINES, recipe, HashEncoder(32))
