@@ -221,7 +221,8 @@ def fit_requests(
     run = _Fitting(task, store, encoder, recipe, None, plan, labels, progress)
     targets = _targets(run)
     users = targets if base_exists else list(dict.fromkeys([*_trainers(run), *targets]))
-    held = label_requests(run.held_out(users), task, replace(labels, needs=frozenset()))
+    judged = replace(labels, needs=frozenset(), plain=labels.answers)
+    held = label_requests(run.held_out(users), task, judged)
     again = [request for request in held if len(request.messages) > 2]
     return {
         "labels": label_requests(run.training(users), task, labels),
