@@ -42,7 +42,8 @@ def _quieten(litellm: Any) -> None:
     litellm.disable_hf_tokenizer_download = True
     for name in ("callbacks", "success_callback", "failure_callback", "input_callback"):
         setattr(litellm, name, [])
-    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+    # openai logs whole requests at debug level.
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.CRITICAL + 1)
         logger.propagate = False

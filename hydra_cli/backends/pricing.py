@@ -42,9 +42,9 @@ def cost(endpoint: Endpoint, prompt_tokens: int, completion_tokens: int) -> floa
     return prices[0] * prompt_tokens + prices[1] * completion_tokens
 
 
-def context_tokens(model: str) -> int | None:
+def context_tokens(endpoint: Endpoint) -> int | None:
     """The model's context window in tokens where a table tells it."""
-    entry = None if model.startswith(f"{LOCAL}/") else _table_entry(resolve(model))
+    entry = None if endpoint.provider == LOCAL else _table_entry(endpoint)
     found = (entry or {}).get("max_input_tokens")
     return int(found) if found else None
 

@@ -24,6 +24,8 @@ from hydra_cli.core.records import Usage
 ATTEMPTS = 6
 SLOW_ATTEMPTS = 3
 """Attempts where each may take a whole timeout, or where nobody listens."""
+FIRST_WAIT = 0.5
+"""Seconds before a second attempt, at most; doubled for each further one."""
 LONGEST_WAIT = 300.0
 """Seconds of Retry-After that are still waited for."""
 REASONING_ROOM = 2048
@@ -59,13 +61,12 @@ class Caller:
         timeout: float,
         concurrency: int,
         on_note: Callable[[str], None],
-        first_wait: float = 0.5,
     ) -> None:
         self.endpoint = endpoint
-        self.throttle = Throttle(1 if endpoint.provider == LOCAL else concurrency)
+        self.throttle = Throttle(concurrency)
         self._timeout = timeout
         self._on_note = on_note
-        self._backoff = wait_random_exponential(multiplier=first_wait, max=30)
+        self._backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=30)
         self._answers_per_call: int | None = None
         self._known: frozenset[str] | None = None
         self._rejected: set[str] = set()
@@ -255,7 +256,11 @@ class Caller:
             if choice.finish_reason == "content_filter" and not answers[-1][0]:
                 self._note(f"{self.endpoint.model}: the content filter emptied some answers")
         if not answers:
-            raise ProviderFailure(f"{self.endpoint.model} sent no answer", kind="nonsense")
+            raise ProviderFailure(
+                f"{self.endpoint.model} sent a reply without an answer in it",
+                kind="nonsense",
+                hint="try later, or name another --model",
+            )
         usage, counted = self._usage(response, request, raw, seconds)
         return Batch(tuple(answers), usage, counted), thought
 
@@ -272,14 +277,17 @@ class Caller:
         most = sum(len(m["content"].encode()) + 64 for m in request.messages) + 1024
         longest = len(raw) * (request.sampling.max_tokens + self._room + 16)
         longest = max(longest, sum(len(text.encode()) + 16 for text in raw))
+        silent = not prompt and not completion
         if not _possible(prompt, most) or prompt == 0:
-            prompt, completion = counted, None
+            prompt = None
         if not _possible(completion, longest) or (completion == 0 and any(raw)):
+            completion = None
+        if not silent and (prompt is None or completion is None):
+            self._note(f"{endpoint.model} reports impossible token counts; using our own")
+        if silent or prompt is None:
+            prompt = counted
+        if silent or completion is None:
             completion = sum(pricing.count_tokens(endpoint, text) for text in raw)
-            if reported is not None and endpoint.provider != LOCAL:
-                self._note(f"{endpoint.model} reports impossible token counts; using our own")
-        assert isinstance(prompt, int)
-        assert isinstance(completion, int)
         return (
             Usage(
                 calls=1,

@@ -6,7 +6,6 @@ only after ``safe_excerpt`` has looked at it.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -14,7 +13,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from hydra_cli.backends.litellm_loading import load_litellm
-from hydra_cli.backends.providers import Endpoint, key_variables, nearest_models
+from hydra_cli.backends.pricing import context_tokens, count_prompt_tokens
+from hydra_cli.backends.providers import Endpoint, key_variables, nearest_models, served_models
+from hydra_cli.backends.redaction import safe_excerpt
 from hydra_cli.core.errors import HydraError, ProviderError
 from hydra_cli.core.protocols import Message
 
@@ -59,7 +60,7 @@ _CONNECTION = re.compile(
 )
 _UNREADABLE = re.compile(
     r"expecting (?:value|property name|',')|unterminated string|invalid json|jsondecode"
-    r"|unable to (?:get|parse) json|invalid response object|received=|extra data:",
+    r"|unable to (?:get|parse) json|invalid response|extra data:|'choices' that is not a list",
     re.IGNORECASE,
 )
 
@@ -128,7 +129,9 @@ def translate(
     parameter = _rejected_parameter(error, text, sent)
     kind: Kind = "parameter" if parameter else _kind(error, text)
     message, hint = _words(kind, endpoint, error)
-    if kind in ("request", "server", "nonsense", "permission", "rate", "quota"):
+    if kind == "context":
+        message = f"{message} ({_size(endpoint, messages)})"
+    if kind in ("request", "parameter", "server", "permission", "rate", "quota"):
         excerpt = safe_excerpt(text, messages)
         message = f"{message}: {excerpt}" if excerpt else message
     return ProviderFailure(
@@ -150,6 +153,8 @@ def _own_error(error: BaseException) -> HydraError | None:
 
 def _kind(error: Exception, text: str) -> Kind:
     by_class = _kind_of_class(error)
+    if by_class == "server":
+        by_class = _kind_of_status(error)
     if by_class in ("request", "server", "rate", "connection", "model", "permission"):
         # One class stands for several causes, and providers differ in their codes.
         if _QUOTA.search(text):
@@ -194,23 +199,41 @@ def _kind_of_class(error: Exception) -> Kind:
         ((openai.InternalServerError,), "server"),
         ((openai.BadRequestError, openai.UnprocessableEntityError), "request"),
         ((openai.APIConnectionError, httpx.HTTPError, OSError), "connection"),
-        ((openai.APIStatusError,), _kind_of_status(error)),
-        ((openai.APIError, openai.OpenAIError), "server"),
+        ((openai.OpenAIError,), "server"),
         ((e.ModelNotMappedError,), "model"),
         ((ValueError, TypeError, KeyError, AttributeError, IndexError), "nonsense"),
     )
     return next((kind for classes, kind in table if isinstance(error, classes)), "server")
 
 
+_KIND_OF_STATUS: dict[int, Kind] = {
+    401: "key",
+    402: "quota",
+    403: "permission",
+    404: "model",
+    408: "timeout",
+    409: "server",
+    413: "context",
+    425: "server",
+    429: "rate",
+}
+
+
 def _kind_of_status(error: Exception) -> Kind:
+    """litellm puts codes that have no class of their own into its general one."""
     status = getattr(error, "status_code", None)
-    return "request" if isinstance(status, int) and 400 <= status < 500 else "server"
+    if not isinstance(status, int) or not 400 <= status < 500:
+        return "server"
+    return _KIND_OF_STATUS.get(status, "request")
 
 
 def _rejected_parameter(error: Exception, text: str, sent: Sequence[str]) -> str | None:
     """The parameter that a 400 names; "n" is too short to be trusted without quotes."""
     if _kind_of_class(error) != "request" or _CONTEXT.search(text):
         return None
+    body = getattr(error, "body", None)
+    if isinstance(body, dict) and body.get("param") in sent:
+        return str(body["param"])
     for name in sent:
         alone = re.escape(name)
         pattern = rf"['\"`]{alone}['\"`]" if len(name) < 3 else rf"(?<![\w-]){alone}(?![\w-])"
@@ -231,9 +254,13 @@ def _words(kind: Kind, endpoint: Endpoint, error: Exception) -> tuple[str, str |
     if kind == "permission":
         return f"{model}: the API key may not use this model", "check the key's rights and region"
     if kind == "model":
-        close = nearest_models(model)
-        hint = f"did you mean {', '.join(close)}?" if close else f"ask {where} what it serves"
-        return f"{where} has no model {model!r}", hint
+        served = served_models(endpoint)
+        # Names of other providers' models help nobody at a server of one's own.
+        close = nearest_models(model, served) if served or endpoint.base is None else []
+        hint = f"did you mean {', '.join(close)}?" if close else None
+        if not close and served:
+            hint = f"it serves {', '.join(served[:5])}"
+        return f"{where} has no model {model!r}", hint or "check the model's name"
     if kind == "context":
         return (
             f"{model}: the prompt doesn't fit the model's context window",
@@ -260,7 +287,7 @@ def _words(kind: Kind, endpoint: Endpoint, error: Exception) -> tuple[str, str |
     if kind == "nonsense":
         return (
             f"{model}: {where} sent an answer that can't be read",
-            "check that the address speaks the provider's protocol",
+            "check that the address is right and speaks the provider's protocol",
         )
     status = getattr(error, "status_code", None)
     code = f" ({status})" if isinstance(status, int) else ""
@@ -268,6 +295,13 @@ def _words(kind: Kind, endpoint: Endpoint, error: Exception) -> tuple[str, str |
         f"{model}: the provider failed{code}",
         "try later; what was answered so far is kept",
     )
+
+
+def _size(endpoint: Endpoint, messages: Sequence[Message]) -> str:
+    """How long the prompt is, and how long it may be where that is known."""
+    text = f"about {count_prompt_tokens(endpoint, messages):,} tokens"
+    window = context_tokens(endpoint)
+    return text if window is None else f"{text} of {window:,}"
 
 
 def retry_after(error: Exception) -> float | None:
@@ -297,37 +331,3 @@ def _seconds(value: str, scale: float = 1.0) -> float | None:
             at = at.replace(tzinfo=timezone.utc)
         seconds = (at - datetime.now(timezone.utc)).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None
-
-
-_SECRET = re.compile(
-    r"(?:sk|pk|rk|gsk|xai|hf|key|AIza|ghp|glpat)[-_][\w*.-]{6,}|AIza[\w-]{10,}"
-    r"|Bearer\s+\S+|\b(?=\w*\d)(?=\w*[A-Za-z])[\w-]{24,}\b",
-)
-_SHARED = 16
-
-
-def safe_excerpt(text: str, messages: Sequence[Message] = (), *, limit: int = 160) -> str:
-    """The provider's own words without keys; nothing where they quote the prompt."""
-    text = " ".join(text.split())
-    text = re.sub(r"^(?:litellm\.)?(?:\w+(?:Error|Exception)?:\s*)+", "", text)
-    text = re.sub(r"^\w*Exception\s*-\s*", "", text)
-    for secret in _secrets():
-        text = text.replace(secret, "[redacted]")
-    text = _SECRET.sub("[redacted]", text)
-    lowered = text.lower()
-    for message in messages:
-        content = " ".join(message["content"].lower().split())
-        pieces = range(0, max(1, len(content) - _SHARED + 1))
-        if any(content[i : i + _SHARED] in lowered for i in pieces if content):
-            return ""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _secrets() -> list[str]:
-    """Values of environment variables that hold keys."""
-    names = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
-    return [
-        value
-        for name, value in os.environ.items()
-        if len(value) >= 6 and any(part in name.upper() for part in names)
-    ]

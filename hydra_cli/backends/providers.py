@@ -100,16 +100,31 @@ def unknown_model(model: str) -> ProviderError:
     )
 
 
-def nearest_models(model: str, *, count: int = 3) -> list[str]:
-    """Known chat models whose names come closest, with their provider in front."""
-    known: dict[str, str] = {}
-    for name, entry in load_litellm().model_cost.items():
-        if entry.get("mode") == "chat":
-            provider = entry.get("litellm_provider", "")
-            known[name] = name if name.startswith(f"{provider}/") else f"{provider}/{name}"
-    pool = {**{full: full for full in known.values()}, **known}
+def nearest_models(model: str, served: Sequence[str] = (), *, count: int = 3) -> list[str]:
+    """The closest of ``served``; without any, of the chat models that litellm knows."""
+    pool = {name: name for name in served}
+    if not served:
+        for name, entry in load_litellm().model_cost.items():
+            if entry.get("mode") == "chat":
+                provider = entry.get("litellm_provider", "")
+                full = name if name.startswith(f"{provider}/") else f"{provider}/{name}"
+                pool[name] = pool[full] = full
     found = difflib.get_close_matches(model, pool, n=count * 4, cutoff=0.6)
     return list(dict.fromkeys(pool[name] for name in found))[:count]
+
+
+def served_models(endpoint: Endpoint) -> list[str]:
+    """What a server of the user's own says it serves; empty where it doesn't say."""
+    if endpoint.base is None:
+        return []
+    import httpx
+
+    try:
+        answer = httpx.get(f"{endpoint.base}/models", timeout=3.0).raise_for_status().json()
+        names = [str(entry["id"]) for entry in answer["data"]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return []
+    return [f"{endpoint.provider}/{name}" for name in names]
 
 
 def is_loopback(base: str) -> bool:

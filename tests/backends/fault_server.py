@@ -120,6 +120,10 @@ class FaultServer:
             def do_POST(self) -> None:
                 outer._serve(self, plan, delay)
 
+            def do_GET(self) -> None:
+                models = {"object": "list", "data": [{"id": "tiny-chat", "object": "model"}]}
+                _send(self, Reply(body=json.dumps(models).encode()))
+
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
