@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.protocols import (
@@ -33,6 +33,8 @@ from hydra_cli.workflows.supervise import (
     pseudo_queries,
     supervise,
 )
+
+UNJUDGED = "on, not judged yet: `fit --supervision llm` compares it on held-out records"
 
 if TYPE_CHECKING:
     from hydra_cli.modeling.gate import GateDecision, Outcome
@@ -316,19 +318,20 @@ def _judge(
     fitted = []
     for user, examples in own.items():
         decision = decide([o for o in outcomes if o.user == user], population)
+        gate = _gate_card(decision)
         head = heads.get(user)
         if head is not None:
             held = {"outcomes": [dict(o.quality) for o in outcomes if o.user == user]}
-            card = replace(head.card, gate=_gate_card(decision), held_out=held)
+            card = replace(head.card, gate=gate, held_out=held)
             head = judged[user] = Weights(card, head.tensors)
         fitted.append(
             UserFit(
                 user=user,
                 records=len(run.history(user)),
                 examples=len(examples),
-                rerank=decision.rerank,
-                adapt=decision.adapt,
-                lines=decision.lines,
+                rerank=bool(gate["rerank"]),
+                adapt=bool(gate["adapt"]),
+                lines=tuple(gate["lines"]),
                 bytes=sum(t.numel() * t.element_size() for t in head.tensors.values())
                 if head
                 else 0,
@@ -337,16 +340,20 @@ def _judge(
     return judged, tuple(fitted)
 
 
-def _gate_card(decision: GateDecision) -> dict[str, object]:
-    rerank_line, adapt_line = decision.lines[:2]
-    return {
-        "rerank": decision.rerank,
-        "adapt": decision.adapt,
-        "rerank_reason": rerank_line,
-        "adapt_reason": adapt_line,
-        "lines": list(decision.lines),
-        "figures": decision.card,
-    }
+def _gate_card(decision: GateDecision) -> dict[str, Any]:
+    """The decision as a head's card keeps it.
+
+    A stage that nothing could judge, such as the adapter of a generation task
+    while no answer was asked for, stays on and says so.
+    """
+    gate: dict[str, Any] = {"figures": decision.card, "lines": []}
+    verdicts = {"rerank": decision.rerank, "adapt": decision.adapt}
+    for stage, line in zip(verdicts, decision.lines, strict=False):
+        judged = set(decision.card[stage]) - {"kept"}
+        gate[stage] = verdicts[stage] if judged else True
+        gate[f"{stage}_reason"] = line if judged else f"{stage} {UNJUDGED}"
+        gate["lines"].append(gate[f"{stage}_reason"])
+    return gate
 
 
 def _save(

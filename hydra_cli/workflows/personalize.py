@@ -46,8 +46,9 @@ def personalization(
     gate = (head or base).card.gate
     used = f"head of {user}" if head else "population head"
     on = {stage: bool(gate.get(stage, True)) for stage in STAGES}
+    reasons = {stage: str(gate.get(f"{stage}_reason", "not judged")) for stage in STAGES}
     stages = {
-        stage: used if on[stage] else f"off: {gate.get(f'{stage}_reason', 'no gain held out')}"
+        stage: f"{used}; {reasons[stage]}" if on[stage] else f"off: {reasons[stage]}"
         for stage in STAGES
     }
     return Personalization(scorer, on["rerank"], on["adapt"], stages)
