@@ -49,7 +49,7 @@ def _load(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from transformers import AutoTokenizer
 
-    with _quietly():
+    with quietly():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
             model = loader.from_pretrained(
@@ -61,7 +61,7 @@ def _load(
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """No bars, no advice, no telemetry."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -27,7 +27,7 @@ class LocalProvider(custom_llm.CustomLLM):
         self._chats: dict[str, BatchingChat] = {}
         self._lock = threading.Lock()
 
-    def completion(
+    def completion(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **others: Any
     ) -> Any:
         """litellm's hook: the answers, their log-probabilities and the tokens used."""

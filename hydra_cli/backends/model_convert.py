@@ -20,11 +20,14 @@ def to_safetensors(folder: Path, kind: Kind | None) -> None:
             "the model has no weights this tool reads",
             hint="it needs *.safetensors, pytorch_model.bin or a .gguf file",
         )
+    from hydra_cli.backends.hf_loading import quietly
+
     try:
-        if gguf:
-            _from_gguf(folder, gguf[0])
-        else:
-            _from_bin(folder, kind)
+        with quietly():
+            if gguf:
+                _from_gguf(folder, gguf[0])
+            else:
+                _from_bin(folder, kind)
     except (ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"the model's weights can't be converted: {reason}") from error

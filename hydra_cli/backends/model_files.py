@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def find_model(name: str) -> ModelFolder | None:
         return _local_folder(name, local)
     folder = cached_folder(name)
     return _cached_model(name, folder) if (folder / CARD).is_file() else None
+
+
+def fetched_models() -> dict[str, ModelFolder]:
+    """Every fetched model by its name; damaged ones are left out."""
+    found: dict[str, ModelFolder] = {}
+    for card in sorted(models_folder().glob(f"*/{CARD}")):
+        with suppress(ModelError, OSError, ValueError, KeyError, TypeError):
+            name = str(json.loads(card.read_text("utf-8"))["name"])
+            found[name] = _cached_model(name, card.parent)
+    return found
 
 
 def cached_folder(name: str) -> Path:
@@ -140,7 +151,8 @@ def _write_card(folder: Path, name: str, source: str) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    card = {"name": name, "source": source, "files": files}
+    entry = catalog_entry(name)
+    card = {"name": entry.name if entry else name, "source": source, "files": files}
     (folder / CARD).write_text(json.dumps(card, indent=1), "utf-8")
 
 

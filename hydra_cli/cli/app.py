@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
 from hydra_cli import __version__
-from hydra_cli.cli import forget, history, ingest, users
-from hydra_cli.core.errors import HydraError
+from hydra_cli.cli import ask, demo, evaluate, fit, forget, history, ingest, models, users
+from hydra_cli.core.errors import HydraError, UsageError
+
+# Typer keeps the class of every wrong command line to itself.
+_TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="hydra-pers",
     help="Personalize any black-box LLM for one user at a time.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -40,29 +43,68 @@ def root(
 
 
 app.command()(ingest.ingest)
+app.command()(fit.fit)
+app.command()(ask.ask)
+app.command("eval")(evaluate.evaluate)
+app.command()(demo.demo)
 app.command()(users.users)
 app.command()(history.history)
 app.command()(forget.forget)
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:
-    """Run the command line; a HydraError is one clear line, never a traceback.
+    """The ``hydra-pers`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; its exit code. Errors are one line and a hint on stderr.
 
     HYDRA_PERS_TRACEBACK=1 restores tracebacks.
     """
     try:
-        app()
-    except HydraError as error:
-        if os.environ.get("HYDRA_PERS_TRACEBACK"):
-            raise
-        from hydra_cli.cli.render import show_error
-
-        show_error(error)
-        sys.exit(error.exit_code)
+        code = app(list(arguments) or ["--help"], prog_name="hydra-pers", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        return _reader_left()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader went away (`hydra-pers history u1 | head`): nothing to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
+    except Exception as error:  # the last line of defence: no traceback without asking
+        if os.environ.get("HYDRA_PERS_TRACEBACK"):
+            raise
+        return _explain(error)
+
+
+def _reader_left() -> int:
+    """The reader went away (`hydra-pers history u1 | head`): nothing to say."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _explain(error: Exception) -> int:
+    from hydra_cli.cli.render import show_error
+
+    if isinstance(error, typer.Abort):
+        sys.stderr.write("stopped: nothing was confirmed\n")
+        return 1
+    if isinstance(error, _TyperUsageError):
+        error = _as_usage_error(error)
+    if not isinstance(error, HydraError):
+        # What went wrong may hold records: the type, and the first line alone.
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        error = HydraError(f"internal error: {what}", hint="HYDRA_PERS_TRACEBACK=1 shows where")
+    show_error(error)
+    return error.exit_code
+
+
+def _as_usage_error(error: Any) -> HydraError:
+    """Typer's word on a command line, as ours."""
+    command = error.ctx.command_path if error.ctx else "hydra-pers"
+    return UsageError(error.format_message(), hint=f"`{command} --help` shows how")
