@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +16,8 @@ from hydra_cli.core.times import parse_time
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXACT = 1 << 53
 _DEEPEST = 32
+_NONE: dict[str, str] = {}
+"""Shared by all records without metadata; nobody writes to a record."""
 
 
 class Rejected(Exception):
@@ -32,52 +34,63 @@ class RecordBuilder:
         self._columns = columns
         self._task = task
         self._user = user
-        self._used = frozenset(columns.used())
-        self._ids: dict[object, str] = {}
+        self._used = columns.used()
+        self._shape: tuple[str, ...] = ()
+        self._extra: tuple[str, ...] = ()
+        self._ids: dict[str, str] = {}
 
     def build(self, fields: Mapping[str, Any]) -> Record:
-        """The row's record; Rejected tells what is wrong with it."""
+        """The row's record; Rejected tells what is wrong with it.
+
+        Runs once a record: the usual types are looked at in place.
+        """
         columns = self._columns
-        input_ = self._text(fields, columns.input, "input")
-        output = self._text(fields, columns.output, "output")
+        get = fields.get
+        input_ = get(columns.input)
+        if type(input_) is not str:
+            input_ = _other_text(input_, "input")
+        output = get(columns.output)
+        if type(output) is not str:
+            output = _other_text(output, "output")
+        input_ = input_.strip()
+        output = output.strip()
+        if not input_ or not output:
+            raise Rejected(f"empty {'output' if input_ else 'input'}")
+        if "\0" in input_ or "\0" in output:
+            raise Rejected("a NUL character in the text")
         size = len(input_) + len(output)
+
         if columns.user is None:
-            user = self._user or ""
+            user = self._user
         else:
-            user = self._id_of(fields.get(columns.user), "user")
+            user = self._id_of(get(columns.user), "user")
         if not user:
             raise Rejected("empty user")
         task = self._task
         if columns.task is not None:
-            task = self._id_of(fields.get(columns.task), "task") or task
+            task = self._id_of(get(columns.task), "task") or task
+
         time = None
-        if columns.time is not None and (value := fields.get(columns.time)) is not None:
+        if columns.time is not None and (value := get(columns.time)) is not None:
             try:
                 time = parse_time(value)
             except ValueError as error:
                 raise Rejected(f"time {str(value)[:40]!r}: {error}") from error
-        metadata: dict[str, str] = {}
-        if len(fields) > len(self._used) or not fields.keys() <= self._used:
-            metadata, extra = _metadata(fields, self._used)
-            size += extra
+
+        shape = tuple(fields)
+        if shape != self._shape:
+            self._shape = shape
+            self._extra = tuple(name for name in shape if name not in self._used)
+        metadata = _NONE
+        if self._extra:
+            metadata = _metadata(fields, self._extra)
+            size += sum(map(len, metadata)) + sum(map(len, metadata.values()))
         if size > MAX_RECORD:
             raise Rejected(f"longer than {MAX_RECORD >> 20} MB")
-        given = "" if columns.id is None else checked_id(fields.get(columns.id), "id")
+
+        given = "" if columns.id is None else checked_id(get(columns.id), "id")
         record_id = given or content_id(user, task, input_, output, time)
         return Record(user, record_id, task, input_, output, time, metadata)
-
-    def _text(self, fields: Mapping[str, Any], column: str, name: str) -> str:
-        value = fields.get(column)
-        if type(value) is not str:
-            if value is None:
-                raise Rejected(f"missing {name}" if column not in fields else f"empty {name}")
-            value = scalar_text(value, name)
-        text = value.strip()
-        if not text:
-            raise Rejected(f"empty {name}")
-        if "\0" in text:
-            raise Rejected(f"a NUL character in the {name}")
-        return text
 
     def _id_of(self, value: object, name: str) -> str:
         """``checked_id`` with a memory, as a source has few users and tasks."""
@@ -91,18 +104,28 @@ class RecordBuilder:
         return known
 
 
+def _other_text(value: object, name: str) -> str:
+    if value is None:
+        raise Rejected(f"missing {name}")
+    return scalar_text(value, name)
+
+
 def checked_id(value: object, name: str) -> str:
     """A user, record or task id as text; empty where there is none. Rejected: unusable."""
     if value is None:
         return ""
-    if isinstance(value, float) and not (value.is_integer() and abs(value) < _EXACT):
+    if type(value) is float and not (value.is_integer() and abs(value) < _EXACT):
         raise Rejected(f"{name} {value!r} is a number that isn't kept exactly; write it as text")
-    text = (value if isinstance(value, str) else scalar_text(value, name)).strip()
+    text = value.strip() if type(value) is str else scalar_text(value, name).strip()
     if text.isascii() and text.isprintable() and len(text) <= MAX_ID_BYTES:
         return text
     if _CONTROL.search(text):
         raise Rejected(f"{name} holds control characters")
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Rejected(f"{name} is not valid UTF-8") from error
+    if size > MAX_ID_BYTES:
         raise Rejected(f"{name} is longer than {MAX_ID_BYTES:,} bytes")
     return text
 
@@ -134,17 +157,18 @@ def content_id(user: str, task: str, input_: str, output: str, time: datetime | 
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _metadata(fields: Mapping[str, Any], used: frozenset[str]) -> tuple[dict[str, str], int]:
-    """The other columns as text, and their size. A ``metadata`` object is taken apart."""
+def _metadata(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    """The named columns as text. A ``metadata`` object is taken apart."""
     found: dict[str, str] = {}
-    for key, value in fields.items():
-        if key in used or value is None:
+    for name in names:
+        value = fields[name]
+        if value is None:
             continue
-        if key == "metadata" and isinstance(value, dict):
-            found.update((k, plain_text(v)) for k, v in value.items() if v is not None)
+        if name == "metadata" and isinstance(value, dict):
+            found.update((str(k), plain_text(v)) for k, v in value.items() if v is not None)
         else:
-            found[key] = value if type(value) is str else plain_text(value)
-    return found, sum(len(key) + len(text) for key, text in found.items())
+            found[name] = value if type(value) is str else plain_text(value)
+    return found
 
 
 def plain_text(value: object) -> str:

@@ -22,6 +22,8 @@ def parse_time(value: object) -> datetime | None:
 
     A time without a zone is taken as UTC. ValueError where it is none of these.
     """
+    if type(value) is int and 10_000 <= value <= 100_000_000_000:
+        return datetime.fromtimestamp(value, UTC)
     if value is None or value == "":
         return None
     if isinstance(value, str):
@@ -38,11 +40,12 @@ def parse_time(value: object) -> datetime | None:
 def _from_text(text: str) -> datetime | None:
     if not text:
         return None
-    try:
-        return _aware(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        pass
-    if _NUMBER.match(text) and not (len(text) == 8 and text[:2] in ("19", "20")):
+    if text[4:5] == "-":
+        try:
+            return _aware(datetime.fromisoformat(text))
+        except (ValueError, OverflowError):
+            pass
+    elif _NUMBER.match(text) and not (len(text) == 8 and text[:2] in ("19", "20")):
         return _from_number(float(text))
     found = _ISO.match(text)
     if found is None:

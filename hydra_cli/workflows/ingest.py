@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -28,6 +30,7 @@ _BATCH_CHARACTERS = 32 * 1024 * 1024
 _SAMPLE = 200
 _SAMPLE_CHARACTERS = 8 * 1024 * 1024
 _REASONS = 1000
+_ALLOCATIONS = 100_000
 
 
 class RejectLog(Protocol):
@@ -108,13 +111,24 @@ def ingest(
         reports.append(report)
         reading = _Reading(report, store, learner, known_tasks, options, progress, rejects)
         try:
-            with open_source(path, stdin) as source:
+            with open_source(path, stdin) as source, _rare_collections():
                 reading.read(source)
         except DataError as error:
             report.error, report.hint = error.message, error.hint
     if not any(report.usable for report in reports):
         raise _nothing(reports)
     return IngestReport(tuple(reports), learner.tasks, learner.recognised)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Rows make no cycles, and a batch of them is walked by every collection of garbage."""
+    before = gc.get_threshold()
+    gc.set_threshold(_ALLOCATIONS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class _Reading:
@@ -235,8 +249,8 @@ class _Reading:
             line_of = dict(zip(map(_key, records), lines, strict=True))
             for record, reason in out:
                 self._reject(line_of[_key(record)], reason, _shown(_as_row(record)))
-            gone = {_key(record) for record, _ in out}
-            fitting = [record for record in fitting if _key(record) not in gone]
+            gone = {(*_key(record), record.output) for record, _ in out}
+            fitting = [r for r in fitting if (*_key(r), r.output) not in gone]
         self._learner.accepted(fitting, self._offered)
         self._progress.advance(len(records))
 

@@ -93,6 +93,8 @@ class TaskLearner:
         """Learn the labels of records that are in the store now, and those offered with them."""
         found: dict[str, set[str]] = {}
         closed = {name for name, spec in self._specs.items() if spec.kind == "classification"}
+        if not closed:
+            return
         for record in records:
             if record.task in closed:
                 found.setdefault(record.task, set()).add(record.output)

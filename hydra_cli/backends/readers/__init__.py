@@ -40,6 +40,8 @@ def _recognised(name: str, suffix: str, raw: BinaryIO) -> Source:
     if suffix in (".parquet", ".pq"):
         raise DataError(f"{name} is no Parquet file, in spite of its name")
     head, stream = as_utf8(head, stream, name)
+    if not head.strip():
+        raise DataError(f"{name} is empty")
     return _text_source(name, suffix, head, stream)
 
 
