@@ -135,7 +135,7 @@ class LanceHistoryStore:
             return
         encoder = EncoderInfo(fingerprint, int(given[0][1].shape[0]), encoder_name)
         with store_errors(self.folder.root, "write to"), self.lock.held():
-            name = self._vectors_for_writing(encoder)
+            name = self.vectors_for_writing(encoder)
             rows = rows_of.vector_rows(user, task, given, encoder)
             where = _where(user, task)
             stored = self._filtered(tables.RECORDS, where, ["record_key"])["record_key"]
@@ -145,10 +145,14 @@ class LanceHistoryStore:
             if rows.num_rows:
                 table = self.table(name)
                 merge = table.merge_insert(["user_key", "record_key"])
-                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+                # Closed tasks have no output vectors; LanceDB would call a null "bad".
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(
+                    rows, on_bad_vectors="null"
+                )
                 upkeep.upkeep(table)
 
-    def _vectors_for_writing(self, encoder: EncoderInfo) -> str:
+    def vectors_for_writing(self, encoder: EncoderInfo) -> str:
+        """The name of the encoder's table; StoreError where another encoder's is in use."""
         card = self.folder.load_card()
         name = tables.vector_table_name(encoder.fingerprint)
         if card.encoder is not None and card.encoder.fingerprint != encoder.fingerprint:

@@ -36,12 +36,8 @@ class WriterLock:
                 log.warning("waiting for another hydra-pers process to finish writing ...")
             self._patiently(limit - _QUIET_SECONDS)
         try:
-            # Files made while the lock is held are the owner's alone, Lance's included.
-            mask = os.umask(0o077)
-            try:
+            with private_files():
                 yield
-            finally:
-                os.umask(mask)
         finally:
             self._lock.release()
 
@@ -53,6 +49,16 @@ class WriterLock:
                 f"another process is still writing to {self._path.parent}",
                 hint="wait for it to finish, or set HYDRA_PERS_LOCK_SECONDS to wait longer",
             ) from error
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Files made inside the block are the owner's alone, those of Lance's threads included."""
+    mask = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(mask)
 
 
 def _wait_seconds() -> float:

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from hydra_cli import __version__
-from hydra_cli.cli import ask, demo, evaluate, fit, forget, history, ingest, models, users
+from hydra_cli.cli import (
+    ask,
+    demo,
+    evaluate,
+    export,
+    fit,
+    forget,
+    history,
+    import_,
+    ingest,
+    models,
+    users,
+)
 from hydra_cli.core.errors import HydraError, UsageError
 
 # Typer keeps the class of every wrong command line to itself.
@@ -50,6 +62,8 @@ app.command()(demo.demo)
 app.command()(users.users)
 app.command()(history.history)
 app.command()(forget.forget)
+app.command()(export.export)
+app.command("import")(import_.import_)
 app.add_typer(models.app, name="models")
 
 

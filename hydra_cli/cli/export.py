@@ -1,0 +1,47 @@
+"""``hydra-pers export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydra_cli.cli.options import JsonOption, StoreOption
+
+
+def export(
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="A new folder, or a file that ends in .tar, .tar.gz or .tgz."),
+    ],
+    users: Annotated[
+        list[str] | None,
+        typer.Argument(help="The users (default: the whole store).", show_default=False),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="Format of the records: jsonl or parquet.")
+    ] = "jsonl",
+    store: StoreOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write users, or the whole store, in open formats with a manifest of hashes.
+
+    Example: hydra-pers export u42 --to u42.tar
+    """
+    from dataclasses import asdict
+
+    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.cli.render import print_json, say
+    from hydra_cli.config import load_settings
+    from hydra_cli.workflows.transfer import export_users
+
+    opened = LanceHistoryStore.open(load_settings(store).store, create=False)
+    manifest = export_users(opened, to, users or [], format)
+    if json:
+        print_json({"to": str(to), **asdict(manifest)})
+    say(
+        f"exported {manifest.records:,} records, {manifest.vectors:,} vectors and "
+        f"{sum(file.path.endswith('.safetensors') for file in manifest.files):,} "
+        f"heads and bases to {to}"
+    )

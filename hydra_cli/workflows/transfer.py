@@ -1,0 +1,35 @@
+"""Histories out of a store and into one, in open formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra_cli.backends.archives import Manifest
+from hydra_cli.backends.store_export import Format, export_store
+from hydra_cli.backends.store_import import Imported, import_archive
+from hydra_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+
+FORMATS: tuple[Format, ...] = ("jsonl", "parquet")
+
+
+def export_users(
+    store: LanceHistoryStore, target: Path, users: Sequence[str], format: str
+) -> Manifest:
+    """Some users, or with none named the whole store."""
+    chosen = next((known for known in FORMATS if known == format), None)
+    if chosen is None:
+        raise UsageError(f"--format can't be {format!r}", hint=f"one of: {', '.join(FORMATS)}")
+    inside = target.expanduser().resolve()
+    if store.folder.root.resolve() in [inside, *inside.parents]:
+        raise UsageError("an export can't go into the store's own folder", hint="name another --to")
+    return export_store(store, target.expanduser(), users=users, format=chosen)
+
+
+def import_users(path: Path, root: Path, *, restore: bool) -> Imported:
+    """Everything of an archive that the store doesn't have yet."""
+    return import_archive(path.expanduser(), root, restore=restore)
