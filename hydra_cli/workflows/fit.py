@@ -26,7 +26,7 @@ from hydra_cli.core.records import History, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.workflows.embed import load_history
 from hydra_cli.workflows.outcomes import outcomes_of
-from hydra_cli.workflows.personalize import load_base
+from hydra_cli.workflows.personalize import STAGES, load_base
 from hydra_cli.workflows.supervise import (
     SupervisionPlan,
     label_requests,
@@ -346,13 +346,12 @@ def _gate_card(decision: GateDecision) -> dict[str, Any]:
     A stage that nothing could judge, such as the adapter of a generation task
     while no answer was asked for, stays on and says so.
     """
-    gate: dict[str, Any] = {"figures": decision.card, "lines": []}
-    verdicts = {"rerank": decision.rerank, "adapt": decision.adapt}
-    for stage, line in zip(verdicts, decision.lines, strict=False):
-        judged = set(decision.card[stage]) - {"kept"}
-        gate[stage] = verdicts[stage] if judged else True
-        gate[f"{stage}_reason"] = line if judged else f"{stage} {UNJUDGED}"
-        gate["lines"].append(gate[f"{stage}_reason"])
+    gate = dict(decision.card)
+    for stage in STAGES:
+        if not any(name.startswith("over ") for name in gate["gains"][stage]):
+            gate[stage] = True
+            gate[f"{stage}_reason"] = f"{stage} {UNJUDGED}"
+    gate["lines"] = [gate[f"{stage}_reason"] for stage in STAGES]
     return gate
 
 
