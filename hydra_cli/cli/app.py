@@ -12,6 +12,7 @@ import typer
 from hydra_cli import __version__
 from hydra_cli.cli import (
     ask,
+    config,
     demo,
     evaluate,
     export,
@@ -57,6 +58,7 @@ def root(
 app.command()(ingest.ingest)
 app.command()(fit.fit)
 app.command()(ask.ask)
+app.add_typer(config.config, name="config")
 app.command("eval")(evaluate.evaluate)
 app.command()(demo.demo)
 app.command()(users.users)

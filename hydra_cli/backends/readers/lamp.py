@@ -59,7 +59,7 @@ def profile_rows(
     that the questions offer.
     """
     user = None
-    known: dict[object, bytes] = {}
+    known: set[bytes] = set()
     for entry in questions:
         if isinstance(entry, BadRow):
             yield entry
@@ -72,13 +72,13 @@ def profile_rows(
             labels.update(spec.split_question(question["input"])[1])
         asked_by = question.get(USER_FIELD) or question["id"]
         if asked_by != user:
-            user, known = asked_by, {}
+            user, known = asked_by, set()
         for item in question["profile"]:
-            key, content = item.get("id"), _content(item)
-            if isinstance(key, (str, int)) and content:
-                if known.get(key) == content:
-                    continue
-                known[key] = content
+            content = _content(item)
+            if content in known:
+                continue
+            if content:
+                known.add(content)
             yield Row(line, {**item, USER_FIELD: user})
 
 
