@@ -20,6 +20,8 @@ nox.options.sessions = ["lint", "types", "tests", "docs", "build"]
 LOCKED_BY_HAND = ("torch==2.13.0", "litellm>=1.106")
 """What the lock may not choose freely. Without a floor, an ancient litellm fits best."""
 
+EMBEDDED = ("all-minilm-l6-v2", "smollm2-135m-instruct")
+
 
 def install(session: nox.Session, *what: str) -> None:
     """pip install, never anything that constraints.txt doesn't pin."""
@@ -39,6 +41,11 @@ def full_python(session: nox.Session) -> str:
 
 def run_full(session: nox.Session, *module_and_options: str) -> None:
     session.run(full_python(session), "-m", *module_and_options, external=True)
+
+
+def pull_models(session: nox.Session) -> None:
+    for name in EMBEDDED:
+        run_full(session, "hydra_cli", "models", "pull", name)
 
 
 @nox.session
@@ -64,7 +71,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def slow(session: nox.Session) -> None:
     """Real models, killed processes and fuzzed input; fetches the models once."""
-    run_full(session, "hydra_cli", "models", "pull")
+    pull_models(session)
     run_full(session, "pytest", "-m", "slow", *session.posargs)
 
 
@@ -111,7 +118,7 @@ def results(session: nox.Session) -> None:
     """The tables of docs/results.md: ``nox -s results -- FOLDER_OF_LAMP_FILES``."""
     if not session.posargs:
         session.error("name the folder with the data: nox -s results -- FOLDER")
-    run_full(session, "hydra_cli", "models", "pull")
+    pull_models(session)
     run_full(session, "hydra_cli", "eval", "--suite", *session.posargs)
 
 

@@ -1,0 +1,131 @@
+"""The sample of ``hydra-pers demo``, and one query answered in three ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.workflows.ask import AskPlan, ask, make_query
+from hydra_cli.workflows.personalize import Personalization
+
+SAMPLE = Path(__file__).resolve().parent.parent / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query that no history holds, and what its user would have answered."""
+
+    user: str
+    task: str
+    text: str
+    own: str
+
+
+QUESTIONS = (
+    Question(
+        "ada",
+        "headlines",
+        "The library of York will open on Sundays from next month after two thousand readers "
+        "signed a petition. Volunteers will run the desk, and the café will stay open until six.",
+        "york library to open on sundays after a petition",
+    ),
+    Question(
+        "cleo",
+        "headlines",
+        "The ferry from Oban to the islands will sail twice as often this summer. The company has "
+        "leased a second ship from Norway, and fares for residents stay as they are.",
+        "Oban: Ferry to sail twice as often this summer",
+    ),
+    Question(
+        "eve",
+        "tickets",
+        "Since the last update the app shows an error whenever I upload a photo.",
+        "P1",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the three ways to answer, and how close it came to the user's own, in [0, 1]."""
+
+    name: str
+    text: str
+    closeness: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    question: Question
+    ways: tuple[Way, ...]
+    stages: dict[str, str]
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The ways nearest to what the user would have answered; none where all are far off."""
+        top = max(way.closeness for way in self.ways)
+        return tuple(way.name for way in self.ways if way.closeness == top > 0)
+
+
+def compare(
+    question: Question,
+    task: TaskSpec,
+    *,
+    store: HistoryStore,
+    encoder: TextEncoder,
+    chat: ChatModel,
+    personal: Personalization,
+    plan: AskPlan,
+) -> Comparison:
+    """The query without records, with records, and with the user's heads as well."""
+    query = make_query(question.text, question.user, task)
+    bare = replace(personal, rerank=False, adapt=False)
+    ways = []
+    for name, how, given in (
+        ("plain", bare, replace(plan, k=0)),
+        ("RAG", bare, plan),
+        ("personalized", personal, plan),
+    ):
+        start = time.perf_counter()
+        answer = ask(query, task, store=store, encoder=encoder, chat=chat, personal=how, plan=given)
+        seconds = time.perf_counter() - start
+        ways.append(Way(name, answer.text, closeness(answer.text, question.own, task), seconds))
+    return Comparison(question, tuple(ways), dict(personal.stages))
+
+
+def closeness(text: str, own: str, task: TaskSpec) -> float:
+    """1 for the same label; else the share of common characters, upper and lower case apart.
+
+    ROUGE would not see the habits that the sample is about: case and punctuation.
+    """
+    return float(text == own) if task.closed else SequenceMatcher(None, text, own).ratio()
+
+
+def verdict(comparisons: Sequence[Comparison]) -> list[str]:
+    """What helped and what didn't, in words."""
+    total = len(comparisons)
+    names = [way.name for way in comparisons[0].ways]
+    wins = {name: sum(name in c.best for c in comparisons) for name in names}
+    counts = ", ".join(f"{name} {wins[name]} of {total}" for name in names)
+    lines = [f"Nearest to what the user would have written (ties count for each): {counts}."]
+    for comparison in comparisons:
+        question = comparison.question
+        plain, rag, personalized = comparison.ways
+        if personalized.closeness > max(plain.closeness, rag.closeness):
+            word = "the user's heads helped"
+        elif rag.closeness > plain.closeness and personalized.closeness == rag.closeness:
+            word = "the records helped, the heads added nothing"
+        elif rag.closeness > max(plain.closeness, personalized.closeness):
+            word = "the records helped, the heads made it worse"
+        elif plain.closeness > max(rag.closeness, personalized.closeness):
+            word = "the plain answer was best"
+        else:
+            word = "no difference that counts"
+        lines.append(f"{question.user}, {question.task}: {word}.")
+    return lines
