@@ -8,6 +8,7 @@ similar length, each batch as large as a budget of padded tokens allows.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import threading
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from hydra_cli.backends.hf_loading import best_device, load_encoder
+from hydra_cli.backends.hf_precision import scoring_dtype
 from hydra_cli.backends.model_files import ModelFolder, damaged, open_model
 from hydra_cli.core.errors import ModelError
 
@@ -55,7 +57,10 @@ class HFEncoder:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.folder = folder
         self.name = folder.name
+        self.precision = scoring_dtype(model.device)
+        self._frozen: PreTrainedModel | None = None
         self.pooling, limit = _sentence_settings(folder.path)
         longest = _model_tokens(model, tokenizer)
         self.text_tokens = min(text_tokens, limit or text_tokens, longest)
@@ -76,6 +81,15 @@ class HFEncoder:
         folder = open_model(name, "encoder")
         model, tokenizer = load_encoder(folder, device or best_device())
         return cls(folder, model, tokenizer)
+
+    @property
+    def _scoring_model(self) -> PreTrainedModel:
+        """``model``, or a copy of it in the number format that is faster here."""
+        if self.precision == torch.float32:
+            return self.model
+        if self._frozen is None:
+            self._frozen = copy.deepcopy(self.model).to(self.precision)
+        return self._frozen
 
     @property
     def device(self) -> torch.device:
@@ -161,12 +175,12 @@ class HFEncoder:
         for indices in token_batches(lengths, budget):
             features = {key: [tokens[key][i] for i in indices] for key in tokens}
             batch = self.tokenizer.pad(features, return_tensors="pt").to(self.device)
-            hidden = self.model(**batch).last_hidden_state  # (b, t, d)
+            hidden = self._scoring_model(**batch).last_hidden_state  # (b, t, d)
             if first_token or self.pooling == "cls":
                 states = hidden[:, 0]
             else:
                 mask = batch["attention_mask"].unsqueeze(-1)  # (b, t, 1)
-                states = (hidden * mask).sum(1) / mask.sum(1)
+                states = (hidden.float() * mask).sum(1) / mask.sum(1)
             states = states.float()
             if not first_token:
                 states = torch.nn.functional.normalize(states, dim=-1)
