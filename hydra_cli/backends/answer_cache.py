@@ -112,12 +112,12 @@ class AnswerCache:
             ).fetchall()
             if rows:
                 self._own(db, key, users)
-        return [
-            StoredCall(
-                start, tuple((text, logprob) for text, logprob in json.loads(answers)), *rest
-            )
-            for start, answers, *rest in rows
-        ]
+            return [
+                StoredCall(
+                    start, tuple((text, value) for text, value in json.loads(answers)), *rest
+                )
+                for start, answers, *rest in rows
+            ]
 
     def put(
         self,

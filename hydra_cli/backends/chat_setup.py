@@ -27,6 +27,8 @@ def build_chat(
     on_note: Callable[[str], None] | None,
 ) -> LiteLLMChat:
     """The chat model of the settings; ProviderError or UsageError before any request."""
+    if not settings.timeout > 0 or settings.concurrency < 1:
+        raise UsageError("the settings timeout and concurrency must be positive")
     limits = limits or Limits()
     note = on_note or _to_stderr
     endpoints = [

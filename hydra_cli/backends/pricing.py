@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra_cli.backends.answer_cache import AnswerCache, ModelHistory, cache_key
 from hydra_cli.backends.litellm_loading import load_litellm
 from hydra_cli.backends.providers import LOCAL, Endpoint, resolve
 from hydra_cli.core.protocols import ChatRequest, Message
 from hydra_cli.core.records import Usage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER_SHARE = 0.6
 """Of ``max_tokens``, what an answer takes where no earlier call of the model tells."""
@@ -50,17 +53,45 @@ def context_tokens(endpoint: Endpoint) -> int | None:
 
 
 def count_prompt_tokens(endpoint: Endpoint, messages: Sequence[Message]) -> int:
-    """The prompt's length in tokens, chat format included, by the nearest tokenizer known."""
-    return _count_chat(_bare(endpoint), tuple((m["role"], m["content"]) for m in messages))
+    """The prompt's length in tokens, chat format included, by the nearest tokenizer known.
+
+    An embedded model's own tokenizer counts exactly.
+    """
+    return _count_chat(
+        endpoint.model if endpoint.provider == LOCAL else _bare(endpoint),
+        tuple((m["role"], m["content"]) for m in messages),
+    )
 
 
 @lru_cache(maxsize=4096)
 def _count_chat(model: str, messages: tuple[tuple[str, str], ...]) -> int:
     listed = [{"role": role, "content": content} for role, content in messages]
+    if model.startswith(f"{LOCAL}/") and (tokenizer := _local_tokenizer(model)):
+        text = tokenizer.apply_chat_template(listed, add_generation_prompt=True, tokenize=False)
+        return len(tokenizer(str(text), add_special_tokens=False)["input_ids"])
     return int(load_litellm().token_counter(model=model, messages=listed))
 
 
+@lru_cache(maxsize=2)
+def _local_tokenizer(model: str) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of an embedded model, without its weights; None where it isn't fetched yet."""
+    from transformers import AutoTokenizer
+
+    from hydra_cli.backends.model_files import find_model
+
+    folder = find_model(model.removeprefix(f"{LOCAL}/"))
+    if folder is None:
+        return None
+    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder.path, local_files_only=True
+    )
+    return found
+
+
 def count_tokens(endpoint: Endpoint, text: str) -> int:
+    """The length of a plain text in tokens."""
+    if endpoint.provider == LOCAL and (tokenizer := _local_tokenizer(endpoint.model)):
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
     return int(load_litellm().token_counter(model=_bare(endpoint), text=text)) if text else 0
 
 

@@ -129,7 +129,7 @@ def calibrate(found: Sequence[Tradeoff], *, tolerance: float) -> Tradeoff | None
 
 def _replay(trace: Trace, rule: StopRule) -> list[tuple[int, float, float]]:
     """(answers, margin, quality of the winner) after each step."""
-    quality = {c: q for c, q in zip(trace.candidates, trace.quality, strict=True)}
+    quality = dict(zip(trace.candidates, trace.quality, strict=True))
     steps = []
     for count in rule.counts(len(trace.candidates)):
         scored = list(trace.score(trace.candidates[:count]))
