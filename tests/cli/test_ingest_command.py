@@ -1,0 +1,143 @@
+"""ingest, users and history as typed, on a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hydra_cli.cli.app import app
+from hydra_cli.core.errors import DataError, NotFound, UsageError
+
+ROWS = [
+    {"user": user, "input": f"text {i}", "output": f"title {i}", "time": 1_600_000_000 + i}
+    for i in range(4)
+    for user in ("../../x", "🧑‍🚀")
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return file
+
+
+def call(*arguments: object, stdin: bytes | str | None = None) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+
+
+def test_ingest_users_history(path: Path, home: Path) -> None:
+    first = call("ingest", path)
+    assert first.exit_code == 0, first.output
+    assert first.stdout == "8 added, 0 already there, 0 rejected\n"
+    assert "input=input, output=output, user=user, time=time" in first.stderr
+    assert "looks like generation" in first.stderr
+    again = json.loads(call("ingest", path, "--json").stdout)
+    assert (again["added"], again["present"], again["rejected"]) == (0, 8, 0)
+    assert again["files"][0]["source"] == str(path)
+
+    users = json.loads(call("users", "--json").stdout)
+    assert [(u["user"], u["records"], u["tasks"]) for u in users] == [
+        ("../../x", 4, ["default"]),
+        ("🧑‍🚀", 4, ["default"]),
+    ]
+    assert users[0]["first"] == "2020-09-13T12:26:40+00:00"
+    history = json.loads(call("history", "../../x", "--limit", 2, "--json").stdout)
+    assert [row["input"] for row in history] == ["text 2", "text 3"]
+    assert set(history[0]) == {"id", "task", "input", "output", "time", "metadata"}
+    assert "../../x" in call("users").stdout
+    assert "text 3" in call("history", "🧑‍🚀").stdout
+    assert sorted(p.name for p in home.parent.iterdir()) == ["home", "rows.jsonl"]
+
+
+def test_history_json_is_ingestible_again(path: Path, tmp_path: Path) -> None:
+    call("ingest", path)
+    shown = call("history", "../../x", "--json").stdout
+    other = tmp_path / "other"
+    result = call("ingest", "-", "--user", "../../x", "--store", other, stdin=shown)
+    assert result.exit_code == 0, result.output
+    assert call("history", "../../x", "--json", "--store", other).stdout == shown
+
+
+def test_rejects_are_kept_privately(tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    result = call("ingest", "--rejects", rejects, stdin='{"user":"u","input":"a","output":"b"}\n{')
+    assert result.exit_code == 0, result.output
+    assert "1 rejected" in result.stdout
+    (entry,) = map(json.loads, rejects.read_text().splitlines())
+    assert (entry["source"], entry["line"], entry["text"]) == ("stdin", 2, "{")
+    assert entry["reason"].startswith("not valid JSON")
+    assert rejects.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_rejects_survive_a_failed_ingest(tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.jsonl"
+    result = call("ingest", "-", "--rejects", rejects, stdin="{\n{\n")
+    assert isinstance(result.exception, DataError)
+    assert len(rejects.read_text().splitlines()) == 2
+
+
+def test_config_sources_are_the_default(path: Path, home: Path) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text(f'sources = ["{path.parent}/*.jsonl"]\n')
+    assert "8 added" in call("ingest").stdout
+    # Anything piped in comes before them.
+    assert "1 added" in call("ingest", stdin='{"user":"u","input":"a","output":"b"}').stdout
+    (home / "config.toml").write_text('sources = ["/nowhere/*.jsonl"]\n')
+    assert isinstance(call("ingest").exception, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((), UsageError, "nothing to ingest"),
+        (("nowhere.jsonl",), DataError, "no such file or folder: nowhere.jsonl"),
+        (("{path}", "--map", "input"), UsageError, "--map can't read 'input'"),
+        (("{path}", "--map", "text=input"), UsageError, "--map can't read 'text=input'"),
+        (("{path}", "--map", "input=a,input=b"), UsageError, "names 'input' twice"),
+        (("{path}", "--map", "input=nope"), DataError, "no column 'nope'"),
+        (("{path}", "--kind", "guess"), UsageError, "--kind can't be 'guess'"),
+        (("{path}", "--user", "a\nb"), UsageError, "holds control characters"),
+        (("{path}", "--task", ""), UsageError, "--task is empty"),
+        (("{path}", "--rejects", "{path}"), UsageError, "would overwrite"),
+        (("{path}", "--rejects", "{folder}"), UsageError, "is a folder"),
+        (("{folder}/home",), UsageError, "no file to read"),
+    ],
+)
+def test_misuse_is_one_clear_error(
+    path: Path, home: Path, arguments: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    home.mkdir()
+    filled = [a.format(path=path, folder=path.parent) for a in arguments]
+    result = call("ingest", *filled)
+    assert isinstance(result.exception, error), result.exception
+    assert message in str(result.exception)
+    assert not (home / "db").exists() or call("users", "--json").stdout == "[]\n"
+
+
+def test_unknown_users_are_not_found(path: Path) -> None:
+    call("ingest", path)
+    for user in ("../x", "x" * 1024, "\N{PILE OF POO}", "a'; DROP TABLE records; --"):
+        assert isinstance(call("history", user).exception, NotFound)
+
+
+def test_the_process_exits_as_documented() -> None:
+    def exit_code(*arguments: str, data: bytes = b"") -> tuple[int, str]:
+        command = [sys.executable, "-m", "hydra_cli", *arguments]
+        done = subprocess.run(command, input=data, capture_output=True, env=dict(os.environ))
+        return done.returncode, done.stderr.decode()
+
+    code, said = exit_code("ingest", "-", data=os.urandom(4096))
+    assert code == 3
+    assert "error: stdin is binary" in said
+    assert "hint: " in said
+    assert "Traceback" not in said
+    assert exit_code("history", "nobody")[0] == 5
