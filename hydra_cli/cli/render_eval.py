@@ -41,7 +41,7 @@ def render_task(result: TaskResult) -> None:
         f"k={result.settings['k']}, n={result.settings['n']}, "
         f"seeds {', '.join(map(str, result.seeds))}; "
         f"gains against {result.best_prompt_based or 'none: no prompt-based method is complete'}",
-        ("method", "scored", *shown, "gain", "95 %", "calls", "tokens", "cost", "s"),
+        ("method", "scored", *shown, "gain", "95 %", "calls", "setup", "tokens", "cost", "s"),
         [method_row(method, names, result) for method in result.methods.values()],
     )
     for note in result.notes:
@@ -59,7 +59,8 @@ def method_row(method: MethodResult, names: Sequence[str], result: TaskResult) -
         *(f"{method.metrics[name]:.3f}" if name in method.metrics else "-" for name in names),
         percent(method.gain.value) if method.gain else "-",
         span(method.gain) if method.gain else "-",
-        f"{spent.calls + spent.cached_calls:,}",
+        f"{method.usage.calls + method.usage.cached_calls:,}",
+        f"{method.setup.calls + method.setup.cached_calls:,}",
         f"{spent.prompt_tokens + spent.completion_tokens:,}",
         cost_text(spent.cost),
         f"{method.seconds:,.1f}",

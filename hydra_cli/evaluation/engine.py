@@ -190,6 +190,7 @@ class _Engine:
         self._took("encode", start)
         summaries = self._summaries(histories)
         drafts = []
+        self.base_setting.ranked.clear()
         for seed in self.plan.seeds:
             personal = self._personal(histories, seed)
             setting = replace(self.base_setting, seed=seed, summaries=summaries, personal=personal)

@@ -11,9 +11,7 @@ from hydra_cli.core.metrics import rouge
 from hydra_cli.core.prompts import random_evidence
 from hydra_cli.core.protocols import Sampling
 from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
-from hydra_cli.core.retrieval import retrieve
 from hydra_cli.evaluation.setting import Setting
-from hydra_cli.workflows.ask import AskPlan, find_evidence
 
 Evidence = Sequence[Scored[Record]]
 Selector = Callable[[Setting, QueryContext], Evidence]
@@ -33,7 +31,7 @@ def first_stage(how: str | None = None) -> Selector:
     """The k best records of one retriever; None: the run's own."""
 
     def select(setting: Setting, context: QueryContext) -> Evidence:
-        return retrieve(context, how=how or setting.retriever, k=setting.k)
+        return setting.retrieve(context, how or setting.retriever, setting.k)
 
     return select
 
@@ -42,12 +40,12 @@ def personal_evidence(name: str, how: str | None = None, shortlist: int | None =
     """What ``ask`` would show: reranked where the user's reranker is on."""
 
     def select(setting: Setting, context: QueryContext) -> Evidence:
-        plan = AskPlan(
-            k=setting.k,
-            retriever=how or setting.retriever,
-            shortlist=shortlist or setting.shortlist,
-        )
-        return find_evidence(context, setting.personal[name, context.query.user], plan)
+        retriever = how or setting.retriever
+        personal = setting.personal[name, context.query.user]
+        if not personal.rerank:
+            return setting.retrieve(context, retriever, setting.k)
+        found = setting.retrieve(context, retriever, max(setting.k, shortlist or setting.shortlist))
+        return personal.scorer.rerank(context, found)[: setting.k]
 
     return select
 

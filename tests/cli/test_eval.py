@@ -1,0 +1,322 @@
+"""The command, against a server on this machine: output, exit codes, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hydra_cli.cli.app import app, run
+from tests.backends.fault_server import Call, FaultServer, Reply, completion, error, tokens
+from tests.evaluation.helpers import TINY
+
+PROMPT = "zero-shot,rag-bm25,consensus"
+
+
+def said(call: Call) -> Reply:
+    """Each prompt's own answer, as often as asked for."""
+    words = call.prompt.split()
+    texts: list[str | None] = [" ".join(words[i : i + 4]) for i in range(call.n)]
+    return completion(texts, usage=tokens(20, 4 * call.n))
+
+
+@pytest.fixture
+def arguments(tiny_encoder_path: Path, tmp_path: Path) -> list[str]:
+    return _arguments(tiny_encoder_path, tmp_path, "LaMP_4")
+
+
+def _arguments(encoder: Path, folder: Path, task: str, *, split: Path = TINY) -> list[str]:
+    part = split / task
+    return [
+        *("eval", "--questions", str(part / "dev_questions.json")),
+        *("--outputs", str(part / "dev_outputs.json")),
+        *("--train-questions", str(part / "train_questions.json")),
+        *("--train-outputs", str(part / "train_outputs.json")),
+        *("--encoder", str(encoder), "--model", "openai/served", "-n", "3"),
+        *("--draws", "100", "--cache", str(folder / "cache"), "--train-limit", "8"),
+    ]
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, server: FaultServer) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+
+
+def invoke(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = run(arguments)
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
+def test_json_report_and_predictions(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = tmp_path / "predictions.jsonl"
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        more = ["--json", "--methods", f"{PROMPT},hydra-pers", "--predictions", str(lines)]
+        code, out, err = invoke([*arguments, *more], capsys)
+        made = len(server.calls)
+        again = invoke([*arguments, *more], capsys)
+        assert len(server.calls) == made, "a second run must not call again"
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["task"] == "LaMP_4"
+    assert found["queries"] == 11
+    assert set(found["methods"]) == {"zero-shot", "rag-bm25", "consensus", "hydra-pers"}
+    assert found["usage"]["calls"] - found["usage"]["cached_calls"] <= made
+    repeated = json.loads(again[1])
+    for name, method in repeated["methods"].items():
+        assert method["metrics"] == found["methods"][name]["metrics"]
+        assert method["tokens"] == found["methods"][name]["tokens"]
+    assert len(lines.read_text("utf-8").splitlines()) == 4 * 11
+    assert "used:" in err
+
+
+def test_the_table_shows_what_was_scored(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        code, out, err = invoke([*arguments, "--methods", f"{PROMPT},oracle,knn"], capsys)
+    assert code == 0, err
+    assert "11/11" in out
+    assert "oracle (bound, no method)" in out
+    assert "knn skipped" in err
+
+
+def test_dry_run_calls_nothing(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        more = [*arguments, "--methods", f"{PROMPT},pag,hydra-pers", "--dry-run"]
+        code, out, err = invoke([*more, "--json"], capsys)
+        assert code == 0, err
+        assert server.calls == []
+        planned = json.loads(out)
+        stages = planned["stages"]
+        assert {"LaMP_4: labels for hydra-pers", "LaMP_4: answers"} <= set(stages)
+        assert planned["total"]["calls"] == sum(stage["calls"] for stage in stages.values())
+        assert planned["total"]["prompt_tokens"] > 1000
+        code, out, err = invoke(more, capsys)
+        assert (code, server.calls) == (0, [])
+        assert "LaMP_4: answers" in out
+
+
+def test_a_provider_that_fails_midway_ends_with_7_and_resumes(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = True
+
+    def plan(call: Call) -> Reply:
+        return error(401, "no such key") if gone and call.number >= 9 else said(call)
+
+    with FaultServer(plan) as server:
+        serve(monkeypatch, server)
+        more = [*arguments, "--methods", PROMPT, "--json", "--concurrency", "1"]
+        code, out, err = invoke(more, capsys)
+        assert code == 7
+        found = json.loads(out)
+        assert found["complete"] is False
+        scored = [method["queries"] for method in found["methods"].values()]
+        assert 0 < sum(scored) < 33
+        assert "incomplete" in err
+        assert "run the same command again" in err
+        gone = False
+        code, out, err = invoke(more, capsys)
+        assert code == 0, err
+        assert [m["queries"] for m in json.loads(out)["methods"].values()] == [11, 11, 11]
+        good = [call for call in server.calls if call.number < 9]
+        prompts = [json.dumps(call.body["messages"]) + str(call.n) for call in server.calls]
+        for call in good:
+            assert prompts.count(json.dumps(call.body["messages"]) + str(call.n)) == 1
+
+
+def test_a_limit_on_calls_ends_with_8(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        code, out, err = invoke(
+            [*arguments, "--methods", PROMPT, "--max-calls", "5", "--json"], capsys
+        )
+        assert len(server.calls) <= 5
+    assert code == 8, err
+    assert json.loads(out)["complete"] is False
+
+
+def test_a_suite_writes_one_table(
+    tiny_encoder_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        code, out, err = invoke(
+            [
+                *("eval", "--suite", str(TINY), "--task", "LaMP_2N,LaMP_4", "--json"),
+                *("--methods", "zero-shot,rag-bm25,consensus", "--model", "openai/served"),
+                *("--encoder", str(tiny_encoder_path), "-n", "2", "--draws", "100"),
+                *("--cache", str(tmp_path / "cache"), "--seeds", "0,1"),
+            ],
+            capsys,
+        )
+    assert code == 0, err
+    found = json.loads(out)
+    assert set(found["tasks"]) == {"LaMP_2N", "LaMP_4"}
+    assert found["seeds"] == [0, 1]
+    assert "consensus" in found["average_relative_gain"]
+
+
+def test_the_store_itself(
+    tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = TINY / "LaMP_4" / "dev_questions.json"
+    code, _, err = invoke(["ingest", str(questions), "--task", "LaMP_4"], capsys)
+    assert code == 0, err
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        more = ["--encoder", str(tiny_encoder_path), "--model", "openai/served", "--json"]
+        code, out, err = invoke(
+            ["eval", "--task", "LaMP_4", "--hold-out", "2", "--methods", "rag-bm25", *more], capsys
+        )
+        sent = [call.body["messages"] for call in server.calls]
+    assert code == 0, err
+    found = json.loads(out)
+    # Four users have nine records and one has two, of which one must stay.
+    assert found["queries"] == 4 * 2 + 1
+    asked = {messages[-1]["content"] for messages in sent}
+    shown = {m["content"] for messages in sent for m in messages[1:-1] if m["role"] == "user"}
+    assert not asked & shown, "a held-out record was shown as evidence"
+
+
+BAD = [
+    (["--methods", "rag-bm52"], 5, "did you mean"),
+    (["--seeds", "0,x"], 2, "whole numbers"),
+    (["--supervision", "magic"], 2, "--supervision"),
+    (["--suite", "/nowhere"], 2, "exclude"),
+]
+
+
+@pytest.mark.parametrize(("more", "code", "words"), BAD)
+def test_wrong_options(
+    arguments: list[str],
+    more: list[str],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found, out, err = invoke([*arguments, *more], capsys)
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+def change(folder: Path, name: str, edit: Any) -> Path:
+    """A copy of the tiny LaMP_4 with one file edited."""
+    target = folder / "data" / "LaMP_4"
+    target.mkdir(parents=True)
+    for path in (TINY / "LaMP_4").iterdir():
+        value = json.loads(path.read_text("utf-8"))
+        if path.name == name:
+            value = edit(value)
+        (target / path.name).write_text(json.dumps(value), "utf-8")
+    return folder / "data"
+
+
+def _golds(edit: Any) -> Any:
+    return lambda value: {**value, "golds": edit(value["golds"])}
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "words"),
+    [
+        ("dev_outputs.json", _golds(lambda g: g[1:]), "have no gold"),
+        ("dev_questions.json", lambda q: q[1:], "have no question"),
+        ("dev_outputs.json", _golds(lambda g: [*g, g[0]]), "twice"),
+        ("dev_questions.json", lambda q: [*q, q[0]], "twice"),
+        ("dev_outputs.json", lambda v: {**v, "task": "LaMP_9"}, "unknown task"),
+        ("dev_outputs.json", _golds(lambda g: [{**g[0], "output": " "}, *g[1:]]), "is empty"),
+        ("dev_outputs.json", lambda v: [], "no LaMP gold file"),
+        ("dev_questions.json", lambda q: [], "no LaMP questions"),
+    ],
+)
+def test_wrong_files(
+    name: str,
+    edit: Any,
+    words: str,
+    tiny_encoder_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = change(tmp_path, name, edit)
+    code, out, err = invoke(_arguments(tiny_encoder_path, tmp_path, "LaMP_4", split=data), capsys)
+    assert (code, out) == (3, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_training_users_must_be_others(
+    tiny_encoder_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = _arguments(tiny_encoder_path, tmp_path, "LaMP_4")
+    part = TINY / "LaMP_4"
+    arguments += ["--train-questions", str(part / "dev_questions.json")]
+    arguments += ["--train-outputs", str(part / "dev_outputs.json")]
+    code, _, err = invoke(arguments, capsys)
+    assert code == 3
+    assert "both trained on and evaluated" in err
+
+
+def test_outputs_without_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = invoke(["eval", "--outputs", "x.json"], capsys)
+    assert code == 2
+    assert "belong together" in err
+
+
+def test_help_lists_the_command() -> None:
+    assert " eval " in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_sigkill_and_resume_make_no_call_twice(arguments: list[str], tmp_path: Path) -> None:
+    """A run killed without warning, twice; the server counts."""
+    with FaultServer(said, delay=0.05) as server:
+        environment = {
+            **os.environ,
+            "OPENAI_API_KEY": "sk-test",
+            "OPENAI_API_BASE": server.url,
+        }
+        command = [sys.executable, "-m", "hydra_cli", *arguments, "--methods", f"{PROMPT},pag"]
+        command += ["--json", "--concurrency", "2"]
+        for stop_after in (8, 20):
+            process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            deadline = time.monotonic() + 90
+            while len(server.calls) < stop_after and time.monotonic() < deadline:
+                assert process.poll() is None
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        killed = len(server.calls)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        total = len(server.calls)
+    found = json.loads(done.stdout)
+    assert found["complete"] is True
+    prompts = [json.dumps([call.body["messages"], call.n]) for call in server.calls]
+    # What was on its way when the process died is all that may be asked again.
+    assert len(prompts) - len(set(prompts)) <= 2 * 2
+    assert killed < total
