@@ -59,9 +59,9 @@ def find_model(name: str) -> ModelFolder | None:
 
     ModelError where its files are not what they were when they were fetched.
     """
-    local = Path(name).expanduser()
-    if local.is_dir():
-        return _local_folder(name, local)
+    local = os.path.expanduser(name)
+    if catalog_entry(name) is None and os.path.isdir(local):  # False for any hostile name
+        return _local_folder(name, Path(local))
     folder = cached_folder(name)
     return _cached_model(name, folder) if (folder / CARD).is_file() else None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def from_hub(repo: str, folder: Path, *, pinned: Mapping[str, str] | None = None
                 local_dir=folder,
                 etag_timeout=_CONNECT_SECONDS,
             )
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub library's own notes
     except OfflineModeIsEnabled as error:
         raise Unreachable("offline mode is on (HF_HUB_OFFLINE)") from error
     except RepositoryNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +44,11 @@ def pull_model(name: str, *, force: bool = False) -> ModelRow:
     from hydra_cli.backends.model_catalog import catalog_entry
     from hydra_cli.backends.model_files import fetch_model, find_model
 
-    if force and Path(name).expanduser().is_dir():
+    entry = catalog_entry(name)
+    if force and entry is None and os.path.isdir(os.path.expanduser(name)):
         raise UsageError(f"{name} is a folder: there is nothing to fetch")
     model = None if force else find_model(name)
     model = model or fetch_model(name, force=force)
-    entry = catalog_entry(name)
     return _row(entry.name if entry else name, entry.kind if entry else None, model.source, model)
 
 
