@@ -24,6 +24,7 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 os.environ.update(OFFLINE)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of tiny models only wait for each other
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
