@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 NAMES = (
     "history",
     "population",
-    "model",
+    "vector model",
+    "word model",
     "nearest 4",
     "kernel narrow",
     "kernel wide",
@@ -31,11 +32,11 @@ NAMES = (
     "votes log",
     "name",
 )
-PRIOR = (0.7, 0.1, 2.0, 0.3, 0.5, 0.2, 1.0, 0.1, 1.0, 0.2, 1.0)
+PRIOR = (0.7, 0.0, 3.0, 1.0, 0.1, 0.4, 0.0, 1.0, 0.1, 1.0, 0.2, 1.5)
 """Weights before any training."""
 
-ORDINAL_NAMES = ("history mean", "kernel mean", "model mean", "votes mean")
-ORDINAL_PRIOR = (0.1, 0.2, 0.5, 0.2)
+ORDINAL_NAMES = ("history mean", "kernel mean", "vector mean", "word mean", "votes mean")
+ORDINAL_PRIOR = (0.1, 0.1, 0.1, 0.4, 0.1)
 
 _PRIOR_COUNT = 2.0
 _NEAREST = 4
@@ -68,12 +69,12 @@ def label_features(
     for vote in votes:
         if vote in column:
             cast[column[vote]] += 1.0
-    opinions = model.opinions(vector, labels)
     return np.stack(
         [
             np.log(own),
             np.log(population),
-            opinions,
+            model.by_vector(vector[None], labels)[0],
+            model.by_words([context.query.text], labels)[0],
             np.log(_smoothed(_nearest(similar, onehot), own, 1.0)),
             np.log(_smoothed(_kernel(similar, onehot, _NARROW), own, 0.25)),
             np.log(_smoothed(_kernel(similar, onehot, _WIDE), own, 0.25)),
@@ -99,38 +100,37 @@ def ordinal_features(
     """
     values = np.array([float(label) for label in labels])
     history = context.history
-    rows = [i for i, record in enumerate(history.records) if _number(record.output) is not None]
-    given = np.array([float(history.records[i].output) for i in rows])
+    numbers = [_number(record.output) for record in history.records]
+    rows = [i for i, number in enumerate(numbers) if number is not None]
+    given = np.array([number for number in numbers if number is not None])
     population = float(model.prior(labels) @ values)
-    estimates: list[float | None] = [None, None, None, None]
+    mean = (given.sum() + population) / (len(given) + 1.0)
+    estimates: list[float | None] = [None] * len(ORDINAL_NAMES)
     if len(given):
-        mean = (given.sum() + population) / (len(given) + 1.0)
         similar = (history.inputs[rows] @ context.vector).astype(np.float64)
         weights = np.exp((similar - similar.max()) / _WIDE)
         estimates[0] = mean
         estimates[1] = float((weights @ given + 0.5 * mean) / (weights.sum() + 0.5))
     if model.labels:
-        guess = float(_expected(model, context.vector, labels) @ values)
-        if len(given):
+        vectors = np.concatenate([context.vector[None], history.inputs[rows]])
+        texts = [context.query.text, *(history.records[i].input for i in rows)]
+        for place, opinions in (
+            (2, model.by_vector(vectors, labels)),
+            (3, model.by_words(texts, labels)),
+        ):
+            shares = np.clip(opinions, 1e-3, None)
+            guesses = (shares / shares.sum(1, keepdims=True)) @ values
             # how this user's ratings differ from what others say of the same texts
-            residuals = given - _expected(model, history.inputs[rows], labels) @ values
-            guess += float(residuals.sum()) / (len(given) + 2.0)
-        estimates[2] = guess
-    numbers = [number for vote in votes if (number := _number(vote)) is not None]
-    if numbers:
-        estimates[3] = float(np.mean(numbers))
+            bias = float((given - guesses[1:]).sum()) / (len(given) + 2.0)
+            estimates[place] = float(guesses[0]) + bias
+    named = [number for vote in votes if (number := _number(vote)) is not None]
+    if named:
+        estimates[4] = float(np.mean(named))
     columns = [
         np.zeros(len(values)) if estimate is None else -((values - estimate) ** 2)
         for estimate in estimates
     ]
     return np.stack(columns, axis=1)
-
-
-def _expected(model: LabelModel, vectors: NDArray[np.float32], labels: Sequence[str]) -> Floats:
-    """The model's opinions as probabilities (..., l)."""
-    opinions = np.clip(model.opinions(vectors, labels), 1e-3, None)
-    shares: Floats = opinions / opinions.sum(-1, keepdims=True)
-    return shares
 
 
 def _smoothed(counts: Floats, towards: Floats, strength: float) -> Floats:
@@ -145,7 +145,7 @@ def _nearest(similar: Floats, onehot: Floats) -> Floats:
 
 
 def _kernel(similar: Floats, onehot: Floats, width: float) -> Floats:
-    """Label shares of the records, each weighted by exp(similarity / width); the closest by 1."""
+    """Label shares of the records, each weighted by exp(similarity / width)."""
     if not len(similar):
         return np.zeros(onehot.shape[1])
     weights = np.exp((similar - similar.max()) / width)

@@ -1,122 +1,205 @@
-"""What other users' records say about a query's label: a ridge classifier on frozen vectors.
+"""What other users' records say about a query's label.
 
-One closed form serves classification and rating: least squares on one-hot
-labels with an L2 penalty (a linear opinion of each label), from the Gram
-matrix of all records. Every user weighs the same, however much they wrote
-(square root of the count). ``without`` removes one fold's users, so that
-training features are as honest as those of a new user.
+Two ridge classifiers on one-hot labels (linear opinions of each label), one on
+frozen vectors and one on hashed words: vectors know topics, words know
+sentiment ("broke", "love"), and the conditional logit weighs both. Closed
+form, in whichever of primal and dual is smaller. Every user weighs by the
+square root of how much they wrote. ``cross_fit`` leaves a user's fold out, so
+that training features are as honest as those of a new user.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hydra_cli.core.records import History
+from hydra_cli.modeling.factorized.text_form import folded
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 
-PENALTY = 1.0
+VECTOR_PENALTY = 0.3
+WORD_PENALTY = 1.0
+BUCKETS = 4096
 FOLDS = 5
-SMOOTHING = 1.0
+MOST_RECORDS = 3000
+"""More records are thinned out, the longest histories first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelModel:
-    """``weights`` (d + 1, l), the last row the intercept; ``frequency`` (l,) sums to 1."""
+    """Linear opinions around the labels' frequencies.
+
+    ``vectors`` (d, l), ``words`` (BUCKETS, l), ``rarity`` (BUCKETS,) inverse
+    document frequencies, ``frequency`` (l,) sums to 1.
+    """
 
     labels: tuple[str, ...]
-    weights: Floats
-    frequency: Floats
+    vectors: Floats32
+    words: Floats32
+    rarity: Floats32
+    frequency: Floats32
 
-    def opinions(self, vectors: NDArray[np.float32], labels: Sequence[str]) -> Floats:
-        """The estimated probability of each label (..., l), unclipped; 0 for unknown labels.
+    def by_vector(self, vectors: Floats32, labels: Sequence[str]) -> Floats:
+        """Each label's estimated probability from vectors (n, d): (n, l), unclipped.
 
-        ``vectors`` are (..., d).
+        Labels that the model doesn't know get 0.
         """
-        found = np.zeros((*vectors.shape[:-1], len(labels)))
-        column = {label: i for i, label in enumerate(self.labels)}
-        known = [i for i, label in enumerate(labels) if label in column]
-        if known:
-            chosen = self.weights[:, [column[labels[i]] for i in known]]
-            found[..., known] = vectors.astype(np.float64) @ chosen[:-1] + chosen[-1]
-        return found
+        if not self.labels:
+            return np.zeros((len(vectors), len(labels)))
+        return self._spread(vectors @ self.vectors, labels)
+
+    def by_words(self, texts: Sequence[str], labels: Sequence[str]) -> Floats:
+        """Each label's estimated probability from the texts' words: (n, l), unclipped."""
+        if not self.labels:
+            return np.zeros((len(texts), len(labels)))
+        return self._spread(bags(texts, self.rarity) @ self.words, labels)
 
     def prior(self, labels: Sequence[str]) -> Floats:
-        """Each label's share among other users' records (n,), smoothed; sums to 1."""
-        known = dict(zip(self.labels, self.frequency, strict=True))
+        """Each label's share among other users' records (l,), smoothed; sums to 1."""
+        known = dict(zip(self.labels, self.frequency.tolist(), strict=True))
         least = 0.5 * min(known.values(), default=1.0)
         shares = np.array([known.get(label, least) for label in labels])
         total: Floats = shares / shares.sum()
         return total
 
+    def _spread(self, found: Floats32, labels: Sequence[str]) -> Floats:
+        opinions = np.zeros((len(found), len(labels)))
+        column = {label: i for i, label in enumerate(self.labels)}
+        known = [i for i, label in enumerate(labels) if label in column]
+        columns = [column[labels[i]] for i in known]
+        opinions[:, known] = found[:, columns] + self.frequency[columns]
+        return opinions
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    gram: Floats  # (d + 1, d + 1)
-    cross: Floats  # (d + 1, l)
-    counts: Floats  # (l,)
+
+def empty() -> LabelModel:
+    """A model that knows no label."""
+    nothing = np.zeros((0, 0), np.float32)
+    return LabelModel((), nothing, nothing, np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 def train(histories: Sequence[History], labels: Sequence[str]) -> LabelModel:
-    """The model of all histories; labels outside ``labels`` are left out."""
-    if not histories:
-        return LabelModel((), np.zeros((1, 0)), np.zeros(0))
-    return _solve(_total([_sums(h, labels) for h in histories], labels, histories), labels)
+    """The model of all histories; records of labels outside ``labels`` are left out."""
+    return _Table.of(histories, labels).model(held=frozenset())
 
 
 def cross_fit(
     histories: Sequence[History], labels: Sequence[str], *, folds: int = FOLDS
 ) -> Mapping[str, LabelModel]:
-    """For every user, the model of the other folds' users; nothing known of a lone user's."""
-    users = sorted({h.user for h in histories})
-    if len(users) < 2:
-        return dict.fromkeys(users, train([], labels))
-    sums = [_sums(h, labels) for h in histories]
-    total = _total(sums, labels, histories)
+    """For every user, the model of the other folds' users."""
+    table = _Table.of(histories, labels)
+    users = sorted({history.user for history in histories})
     found: dict[str, LabelModel] = {}
     for fold in range(folds):
-        held = set(users[fold::folds])
-        rest = total
-        for history, own in zip(histories, sums, strict=True):
-            if history.user in held:
-                rest = _Sums(rest.gram - own.gram, rest.cross - own.cross, rest.counts - own.counts)
-        found.update(dict.fromkeys(held, _solve(rest, labels)))
+        if held := frozenset(users[fold::folds]):
+            found.update(dict.fromkeys(held, table.model(held=held)))
     return found
 
 
-def _sums(history: History, labels: Sequence[str]) -> _Sums:
-    column = {label: i for i, label in enumerate(labels)}
-    rows = [i for i, record in enumerate(history.records) if record.output in column]
-    x = np.ones((len(rows), history.inputs.shape[1] + 1))
-    x[:, :-1] = history.inputs[rows]
-    y = np.zeros((len(rows), len(labels)))
-    for row, i in enumerate(rows):
-        y[row, column[history.records[i].output]] = 1.0
-    weight = 1.0 / np.sqrt(max(len(rows), 1))
-    return _Sums(weight * x.T @ x, weight * x.T @ y, weight * y.sum(0))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """All records in rows: whose they are, their inputs, labels and weights."""
+
+    labels: tuple[str, ...]
+    users: tuple[str, ...]
+    texts: tuple[str, ...]
+    vectors: Floats32  # (n, d)
+    onehot: Floats32  # (n, l)
+    weight: Floats32  # (n,)
+
+    @staticmethod
+    def of(histories: Sequence[History], labels: Sequence[str]) -> _Table:
+        column = {label: i for i, label in enumerate(labels)}
+        most = _cap([len(history) for history in histories])
+        users, texts, rows, targets, weights = [], [], [], [], []
+        for history in histories:
+            known = [i for i, r in enumerate(history.records) if r.output in column]
+            for i in known[-most:]:  # the newest ones of a long history
+                users.append(history.user)
+                texts.append(history.records[i].input)
+                rows.append(history.inputs[i])
+                targets.append(column[history.records[i].output])
+                weights.append(min(len(known), most) ** -0.5)
+        return _Table(
+            tuple(labels),
+            tuple(users),
+            tuple(texts),
+            np.stack(rows) if rows else np.zeros((0, 0), np.float32),
+            np.eye(len(labels), dtype=np.float32)[targets],
+            np.array(weights, np.float32),
+        )
+
+    def model(self, *, held: frozenset[str]) -> LabelModel:
+        """The model of every user who isn't held out."""
+        rows = [i for i, user in enumerate(self.users) if user not in held]
+        if not rows:
+            return empty()
+        weight = self.weight[rows]
+        counts = weight @ self.onehot[rows] + 1.0 / len(self.labels)
+        frequency = counts / counts.sum()
+        texts = [self.texts[i] for i in rows]
+        rarity = _rarity(texts)
+        target = self.onehot[rows] - frequency
+        return LabelModel(
+            self.labels,
+            ridge(self.vectors[rows], target, weight, VECTOR_PENALTY),
+            ridge(bags(texts, rarity), target, weight, WORD_PENALTY),
+            rarity,
+            frequency,
+        )
 
 
-def _total(sums: Sequence[_Sums], labels: Sequence[str], histories: Sequence[History]) -> _Sums:
-    width = histories[0].inputs.shape[1] + 1 if histories else 1
-    gram = np.zeros((width, width))
-    cross = np.zeros((width, len(labels)))
-    counts = np.zeros(len(labels))
-    for own in sums:
-        gram, cross, counts = gram + own.gram, cross + own.cross, counts + own.counts
-    return _Sums(gram, cross, counts)
+def ridge(x: Floats32, y: Floats32, weight: Floats32, penalty: float) -> Floats32:
+    """Weights (f, l) that minimise sum_i weight_i |y_i - x_i W|^2 + penalty |W|^2."""
+    root = np.sqrt(weight)[:, None]
+    x, y = x * root, y * root
+    if len(x) < x.shape[1]:  # dual: X' (X X' + penalty)^-1 Y
+        gram = x @ x.T + penalty * np.eye(len(x), dtype=np.float32)
+        dual: Floats32 = x.T @ np.linalg.solve(gram, y)
+        return dual
+    gram = x.T @ x + penalty * np.eye(x.shape[1], dtype=np.float32)
+    primal: Floats32 = np.linalg.solve(gram, x.T @ y)
+    return primal
 
 
-def _solve(sums: _Sums, labels: Sequence[str]) -> LabelModel:
-    """Ridge regression, intercept unpenalised, shrunk towards the labels' frequencies."""
-    counts = np.maximum(sums.counts, 0.0) + SMOOTHING / max(len(labels), 1)
-    frequency = counts / max(counts.sum(), 1e-12)
-    penalty = np.full(len(sums.gram), PENALTY)
-    penalty[-1] = 1e-3
-    target = sums.cross.copy()
-    target[-1] += 1e-3 * frequency
-    weights = np.linalg.solve(sums.gram + np.diag(penalty), target)
-    return LabelModel(tuple(labels), weights, frequency)
+def bags(texts: Sequence[str], rarity: Floats32) -> Floats32:
+    """Hashed words (n, BUCKETS): log counts times inverse document frequency, unit length."""
+    found = np.zeros((len(texts), BUCKETS), np.float32)
+    for row, text in enumerate(texts):
+        buckets, counts = _hashed(text)
+        found[row, buckets] = counts
+    found *= rarity
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    return found
+
+
+def _rarity(texts: Sequence[str]) -> Floats32:
+    seen = np.zeros(BUCKETS)
+    for text in texts:
+        seen[_hashed(text)[0]] += 1.0
+    rarity: Floats32 = (np.log((1.0 + len(texts)) / (1.0 + seen)) + 1.0).astype(np.float32)
+    return rarity
+
+
+@lru_cache(maxsize=32768)
+def _hashed(text: str) -> tuple[NDArray[np.intp], Floats32]:
+    """The buckets of a text's words, and 1 + log of each one's count."""
+    counts = Counter(zlib.crc32(word.encode()) % BUCKETS for word in folded(text))
+    buckets = np.fromiter(counts.keys(), np.intp, len(counts))
+    values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
+    return buckets, values.astype(np.float32)
+
+
+def _cap(lengths: Sequence[int]) -> int:
+    """The most records of one user that keep the total within MOST_RECORDS."""
+    cap = max(lengths, default=1)
+    while cap > 1 and sum(min(length, cap) for length in lengths) > MOST_RECORDS:
+        cap = max(1, int(cap * 0.8))
+    return max(cap, 1)

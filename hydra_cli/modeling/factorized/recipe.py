@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,8 @@ from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.weights import Card, Weights
+
+_LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
 
 POPULATION_PRECISION = 5.0
 HEAD_PRECISION = 100.0
@@ -70,8 +73,10 @@ class FactorizedRecipe:
             ]
             start = _population(seen, adapt_prior(task))
             tensors["adapt"] = _population(answered, start.tolist())
-            tensors["label_weights"] = torch.from_numpy(model.weights).float()
-            tensors["label_frequency"] = torch.from_numpy(model.frequency).float()
+            tensors |= {
+                f"label_{name}": torch.from_numpy(np.ascontiguousarray(getattr(model, name)))
+                for name in _LABEL_TENSORS
+            }
             settings["labels"] = list(model.labels)
             counts |= {"history lists": len(seen), "answer lists": len(answered)}
         else:
@@ -214,9 +219,5 @@ def _differences(users: Sequence[Sequence[ItemList]], population: Tensor) -> Ten
 def _label_model(base: Weights) -> LabelModel:
     labels = tuple(base.card.settings.get("labels", ()))
     if not labels:
-        return label_model.train([], ())
-    return LabelModel(
-        labels,
-        base.tensors["label_weights"].double().numpy(),
-        base.tensors["label_frequency"].double().numpy(),
-    )
+        return label_model.empty()
+    return LabelModel(labels, *(base.tensors[f"label_{name}"].numpy() for name in _LABEL_TENSORS))

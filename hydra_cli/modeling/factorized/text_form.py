@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -14,14 +15,16 @@ HABITS = ("question", "colon", "digit", "quote", "period", "exclamation", "dash"
 """Binary traits of an output that a user shows more or less often."""
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=32768)  # a history's texts come again with every query
+def words(text: str) -> tuple[str, ...]:
     """Words as written, without punctuation."""
-    return _WORD.findall(text)
+    return tuple(_WORD.findall(text))
 
 
-def folded(text: str) -> list[str]:
+@lru_cache(maxsize=32768)
+def folded(text: str) -> tuple[str, ...]:
     """Words in lower case."""
-    return [word.lower() for word in words(text)]
+    return tuple(_WORD.findall(text.lower()))
 
 
 def overlap_f1(left: Counter[str], right: Counter[str]) -> float:
