@@ -18,9 +18,11 @@ def name_of(text: str) -> str:
 
 
 def private_folder(path: Path) -> Path:
-    """The folder, made with mode 0700 where it is missing."""
+    """The folder, made with mode 0700 where it is missing, and so its parents."""
     with os_errors(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # ``parents=True`` would make the parents with the process's own mode.
+        for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -19,9 +19,10 @@ from lancedb.table import Table
 from hydra_cli.backends import store_rows as rows_of
 from hydra_cli.backends import store_tables as tables
 from hydra_cli.backends import store_upkeep as upkeep
+from hydra_cli.backends.migrations import migrate
 from hydra_cli.backends.store_dedup import known_contents, split_forgotten, unmark_forgotten
 from hydra_cli.backends.store_errors import FOREIGN, store_errors
-from hydra_cli.backends.store_folder import EncoderInfo, StoreCard, StoreFolder
+from hydra_cli.backends.store_folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.backends.store_keys import key_of, record_key
 from hydra_cli.backends.store_lock import WriterLock
 from hydra_cli.core.errors import NotFound, StoreError
@@ -65,7 +66,11 @@ class LanceHistoryStore:
                     if not folder.card_file.is_file():
                         tables.create_tables(tables.connect(folder))
                         folder.save_card(StoreCard.new())
-            store = cls(folder, folder.load_card(), lock)
+            card = folder.load_card()
+            if card.schema < SCHEMA:
+                with lock.held():
+                    card = migrate(folder)
+            store = cls(folder, card, lock)
             # Imported here, as recovery stands on this module.
             from hydra_cli.backends.store_recovery import recover_store
 
@@ -171,8 +176,7 @@ class LanceHistoryStore:
                 f"{card.encoder.dimension}",
                 hint="`hydra-pers reindex` embeds every record again",
             )
-        if not (self.folder.db / f"{name}.lance").is_dir():
-            self._db.create_table(name, schema=tables.vector_schema(encoder), exist_ok=True)
+        self.create_vector_table(encoder)
         return name
 
     # -- reading
@@ -303,6 +307,11 @@ class LanceHistoryStore:
         self._tables.pop(name, None)
         self._datasets.pop(name, None)
         self._db.drop_table(name)
+
+    def create_vector_table(self, encoder: EncoderInfo) -> None:
+        name = tables.vector_table_name(encoder.fingerprint)
+        if not (self.folder.db / f"{name}.lance").is_dir():
+            self._db.create_table(name, schema=tables.vector_schema(encoder), exist_ok=True)
 
     def vector_table(self) -> str | None:
         """The table of the store's own encoder, or None before the first vector."""

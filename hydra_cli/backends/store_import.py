@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from hydra_cli.backends import store_tables as tables
 from hydra_cli.backends import store_upkeep as upkeep
@@ -23,6 +22,7 @@ from hydra_cli.backends.lancedb_store import LanceHistoryStore
 from hydra_cli.backends.store_errors import store_errors
 from hydra_cli.backends.store_export import FIELDS
 from hydra_cli.backends.store_folder import EncoderInfo
+from hydra_cli.backends.store_rows import mixed_keys
 from hydra_cli.backends.task_file import FILE as TASKS
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.records import Record
@@ -199,22 +199,15 @@ def _add_vectors(
         )
         return
     name = store.vectors_for_writing(manifest.encoder)
-    known = _mixed(store.dataset(tables.RECORDS).to_table(columns=["user_key", "record_key"]))
-    present = _mixed(store.dataset(name).to_table(columns=["user_key", "record_key"]))
+    known = mixed_keys(store.dataset(tables.RECORDS).to_table(columns=["user_key", "record_key"]))
+    present = mixed_keys(store.dataset(name).to_table(columns=["user_key", "record_key"]))
     for rows in _vector_batches(archive, manifest.encoder):
-        keys = _mixed(rows)
+        keys = mixed_keys(rows)
         new = np.isin(keys, known) & ~np.isin(keys, present)
         if new.any():
             store.table(name).add(rows.filter(pa.array(new)))
             done.vectors += int(new.sum())
     upkeep.upkeep(store.table(name))
-
-
-def _mixed(rows: pa.Table) -> NDArray[np.uint64]:
-    """User and record key in one number, (n,)."""
-    users: NDArray[np.uint64] = rows["user_key"].to_numpy().astype(np.uint64)
-    records: NDArray[np.uint64] = rows["record_key"].to_numpy().astype(np.uint64)
-    return users * np.uint64(0x9E3779B97F4A7C15) + records
 
 
 def _add_files(

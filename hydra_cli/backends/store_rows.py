@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from hydra_cli.backends.store_folder import EncoderInfo
 from hydra_cli.backends.store_keys import (
@@ -65,8 +66,11 @@ def numbered(rows: pa.Table, first: int) -> pa.Table:
     return rows.set_column(at, RECORD_SCHEMA.field("seq"), seq)
 
 
-def to_records(rows: pa.Table) -> list[Record]:
-    """Rows with the SHOWN columns as records, oldest first; those without a time lead."""
+def to_records(rows: pa.Table, *, ordered: bool = True) -> list[Record]:
+    """Rows with the SHOWN columns as records, oldest first; those without a time lead.
+
+    ``ordered`` False keeps the order of the rows.
+    """
     times = rows["time"].cast(pa.int64()).to_pylist()
     columns = [rows[name].to_pylist() for name in SHOWN if name != "time"]
     listed = [
@@ -75,7 +79,8 @@ def to_records(rows: pa.Table) -> list[Record]:
             times, *columns, strict=True
         )
     ]
-    listed.sort(key=lambda row: row[:2])
+    if ordered:
+        listed.sort(key=lambda row: row[:2])
     return [
         Record(
             user=user,
@@ -178,8 +183,8 @@ def not_yet_held(rows: pa.Table, held: pa.Table) -> pa.Table:
 
 def vectors_by_key(rows: pa.Table) -> dict[int, tuple[Vectors, Vectors | None]]:
     """Vectors of (record_key, input_vector, output_vector) rows."""
-    inputs = _matrix(rows["input_vector"])
-    outputs = _matrix(rows["output_vector"])
+    inputs = matrix(rows["input_vector"])
+    outputs = matrix(rows["output_vector"])
     valid = rows["output_vector"].is_valid().to_pylist()
     return {
         key: (inputs[i], outputs[i] if valid[i] else None)
@@ -187,7 +192,7 @@ def vectors_by_key(rows: pa.Table) -> dict[int, tuple[Vectors, Vectors | None]]:
     }
 
 
-def _matrix(column: pa.ChunkedArray) -> Vectors:
+def matrix(column: pa.ChunkedArray) -> Vectors:
     """A column of fixed-size lists as (n, d); rows without a vector are zeros."""
     dimension = column.type.list_size
     parts = []
@@ -199,3 +204,20 @@ def _matrix(column: pa.ChunkedArray) -> Vectors:
     if not parts:
         return np.zeros((0, dimension), dtype=np.float32)
     return np.concatenate(parts)
+
+
+def mixed_keys(rows: pa.Table) -> NDArray[np.uint64]:
+    """User and record key of every row in one number, (n,)."""
+    users: NDArray[np.uint64] = rows["user_key"].to_numpy().astype(np.uint64)
+    records: NDArray[np.uint64] = rows["record_key"].to_numpy().astype(np.uint64)
+    mixed: NDArray[np.uint64] = users * np.uint64(0x9E3779B97F4A7C15) + records
+    return mixed
+
+
+def count_wrong_keys(rows: pa.Table) -> int:
+    """Rows whose text and keys differ: something changed one of them."""
+    anew = record_rows(to_records(rows, ordered=False))
+    wrong = np.zeros(rows.num_rows, dtype=bool)
+    for name in ("user_key", "task_key", "record_key", "content_key"):
+        wrong |= rows[name].to_numpy() != anew[name].to_numpy()
+    return int(wrong.sum())

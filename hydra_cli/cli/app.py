@@ -14,6 +14,7 @@ from hydra_cli.cli import (
     ask,
     config,
     demo,
+    doctor,
     evaluate,
     export,
     fit,
@@ -22,6 +23,7 @@ from hydra_cli.cli import (
     import_,
     ingest,
     models,
+    reindex,
     users,
 )
 from hydra_cli.core.errors import HydraError, UsageError
@@ -66,6 +68,8 @@ app.command()(history.history)
 app.command()(forget.forget)
 app.command()(export.export)
 app.command("import")(import_.import_)
+app.command()(doctor.doctor)
+app.command()(reindex.reindex)
 app.add_typer(models.app, name="models")
 
 

@@ -23,7 +23,7 @@ def record(user: str, i: int, *, task: str = "t", text: str = "") -> Record:
         task=task,
         input=text or f"question {i} of {user} about trees",
         output=f"answer {i} of {user}",
-        time=None if i % 3 == 0 else START + timedelta(days=i),
+        time=None if i % 3 == 0 else START + timedelta(days=i % 9999),
         metadata={"lang": "en"} if i % 2 else {},
     )
 

@@ -89,6 +89,12 @@ def check_store(path: Path, logs: Path) -> None:
     texts = [f"of {user} about".encode() for user in sorted(gone)[-5:]]
     assert not texts or files_with(path, *texts) == []
 
+    # An import is whole or absent.
+    imported = words(logs, "imports", "imported")
+    for user in {*imported[-10:], *words(logs, "imports", "begin")[-3:]}:
+        count = len(store.records(user))
+        assert count == 60 if user in imported else count in (0, 60)
+
     # A head is the old one or the new one.
     if any(path.glob("heads/*/*.safetensors")):
         from hydra_cli.modeling.weights import Weights, head_path
@@ -120,7 +126,7 @@ def test_a_few_kills(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_two_hundred_kills(tmp_path: Path) -> None:
-    kills = run_rounds(tmp_path, ["ingest", "forget", "ingest", "heads"], rounds=55, seed=2)
+    kills = run_rounds(tmp_path, ["ingest", "forget", "imports", "heads"], rounds=50, seed=2)
     print(f"{kills} kills")
     assert kills >= 200
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hydra_cli.backends import store_forget
-from hydra_cli.backends.files import name_of
 from hydra_cli.backends.lancedb_store import LanceHistoryStore
+from hydra_cli.backends.store_export import export_store
 from hydra_cli.backends.store_forget import Scope
+from hydra_cli.backends.store_import import import_archive
 from tests.backends.store_helpers import put_vectors, record
 
 BATCH = 40
@@ -56,7 +58,22 @@ def heads(store: LanceHistoryStore, first: int, log: int) -> None:
         os.write(log, f"head {number}\n".encode())
 
 
-MODES = {"ingest": ingest, "forget": forget, "heads": heads}
+def imports(store: LanceHistoryStore, first: int, log: int) -> None:
+    """Archives of one user each, with vectors."""
+    with TemporaryDirectory() as folder:
+        for number in range(first, first + 1000):
+            user = f"imported{number}"
+            source = LanceHistoryStore.open(Path(folder) / user, create=True)
+            source.add([record(user, i) for i in range(60)])
+            put_vectors(source, user)
+            archive = Path(folder) / f"{user}.tar"
+            export_store(source, archive)
+            os.write(log, f"begin {user}\n".encode())
+            import_archive(archive, store.folder.root)
+            os.write(log, f"imported {user}\n".encode())
+
+
+MODES = {"imports": imports, "ingest": ingest, "forget": forget, "heads": heads}
 
 
 def main() -> None:
@@ -68,5 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert name_of("u1")
     main()

@@ -1,0 +1,34 @@
+"""``hydra-pers reindex``."""
+
+from __future__ import annotations
+
+from hydra_cli.cli.options import EncoderOption, JsonOption, StoreOption
+
+
+def reindex(
+    encoder: EncoderOption = None, store: StoreOption = None, json: JsonOption = False
+) -> None:
+    """Embed every record again from its text, with the same encoder or another.
+
+    Example: hydra-pers reindex --encoder BAAI/bge-small-en-v1.5
+    """
+    from dataclasses import asdict
+
+    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.cli.render import print_json, progress_bar, say
+    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import open_encoder
+    from hydra_cli.workflows.reindex import reindex as run
+
+    settings = load_settings(store).override(encoder=encoder)
+    opened = LanceHistoryStore.open(settings.store, create=False)
+    with progress_bar() as bar:
+        done = run(opened, open_encoder(settings), progress=bar)
+    if json:
+        print_json(asdict(done))
+    say(f"embedded {done.records:,} records with {done.encoder}")
+    if done.changed:
+        say(
+            f"note: put `encoder = {settings.encoder!r}` into {settings.store / 'config.toml'}, "
+            "and run `hydra-pers fit --base`: bases and heads were made for the old encoder"
+        )
