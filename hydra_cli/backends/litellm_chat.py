@@ -39,7 +39,8 @@ class LiteLLMChat:
         self._callers = tuple(callers)
         self._cache = cache
         self._budget = budget
-        self._concurrency = max(1, concurrency)
+        # The throttle keeps to ``concurrency``; spare threads read answers meanwhile.
+        self._threads = concurrency + concurrency // 4 + 1
         self._on_note = on_note
         self._active = 0
         self._asked: dict[tuple[str, int], Flight] = {}
@@ -72,7 +73,7 @@ class LiteLLMChat:
     ) -> Iterator[tuple[int, Completion]]:
         own, others = self._flights(requests)
         pool: WorkerPool[Job, Batch] = WorkerPool(
-            lambda job: self._call(job, pool.stopping), self._concurrency
+            lambda job: self._call(job, pool.stopping), self._threads
         )
         failure: BaseException | None = None
         try:
