@@ -16,8 +16,30 @@ def _factorized() -> Recipe:
     return FactorizedRecipe()
 
 
+def _hydra() -> Recipe:
+    from hydra_cli.modeling.dense.recipe import HydraRecipe
+
+    return HydraRecipe()
+
+
+def _hydra_paper() -> Recipe:
+    from hydra_cli.modeling.dense.recipe import HydraRecipe
+    from hydra_cli.modeling.dense.training import PAPER
+
+    return HydraRecipe(PAPER, name="hydra-paper")
+
+
+def _mof() -> Recipe:
+    from hydra_cli.modeling.facets.recipe import MofRecipe
+
+    return MofRecipe()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "hydra-pers": _factorized,
+    "hydra": _hydra,
+    "hydra-paper": _hydra_paper,
+    "mof": _mof,
 }
 """Name to the function that makes the recipe."""
 

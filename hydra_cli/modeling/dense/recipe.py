@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -29,10 +29,10 @@ class HydraRecipe:
     Without training examples the base is empty and keeps the given orders.
     """
 
-    name = "hydra"
     needs: frozenset[Supervision] = frozenset({"hydra_relevance", "quality"})
 
-    def __init__(self, settings: DenseSettings | None = None) -> None:
+    def __init__(self, settings: DenseSettings | None = None, *, name: str = "hydra") -> None:
+        self.name = name
         self.settings = settings or DenseSettings()
         self._bases = OpenBases()
 
@@ -90,7 +90,10 @@ class HydraRecipe:
             user: {"examples": len(own)} for user, own in examples.items()
         }
         for stage, network in self._encoders(base, encoder).items():
-            pairs_of = {user: stage_pairs(stage, own, task) for user, own in examples.items()}
+            pairs_of = {
+                user: [replace(pair, user=user) for pair in stage_pairs(stage, own, task)]
+                for user, own in examples.items()
+            }
             heads = fit_heads(
                 network,
                 [pair for pairs in pairs_of.values() for pair in pairs],

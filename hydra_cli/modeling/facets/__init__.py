@@ -11,7 +11,8 @@ Simplified against the paper, as far as its summary tells:
   beside the vector of its output, instead of encoding histories anew;
 - sizes (router of 64 dimensions and one layer, sparse code of 128, facets of
   128 hidden units, K = 3), the weights of the losses, and a learning rate of
-  1e-3 for router and facets are our choice; the encoder keeps HYDRA's 2e-5;
+  1e-3 for router and facets are our choice; the encoder is trained with the
+  settings of the recipe ``hydra``;
 - an answer of a generation task is labelled 1 where its grade is above the
   mean of the LLM's answers to that query.
 """

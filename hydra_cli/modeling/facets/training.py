@@ -21,12 +21,12 @@ from hydra_cli.modeling.facets.modules import FacetHeads, Router
 
 @dataclass(frozen=True, slots=True)
 class FacetSettings:
-    """HYDRA's settings for the encoder, our own for what stands on it."""
+    """The settings of the recipe ``hydra`` for the encoder, our own for what stands on it."""
 
     epochs: int = 2
-    learning_rate: float = 2e-5
+    learning_rate: float = 5e-5
     facet_learning_rate: float = 1e-3
-    batch: int = 64
+    batch: int = 16
     weight_decay: float = 0.01
     pair_tokens: int = 128
 
