@@ -168,7 +168,7 @@ def test_a_suite_writes_one_table(
         serve(monkeypatch, server)
         code, out, err = invoke(
             [
-                *("eval", "--suite", str(TINY), "--task", "LaMP_2N,LaMP_4", "--json"),
+                *("eval", "--suite", str(TINY), "--task", "LaMP_4,LaMP_5", "--json"),
                 *("--methods", "zero-shot,rag-bm25,consensus", "--model", "openai/served"),
                 *("--encoder", str(tiny_encoder_path), "-n", "2", "--draws", "100"),
                 *("--cache", str(tmp_path / "cache"), "--seeds", "0,1"),
@@ -177,7 +177,7 @@ def test_a_suite_writes_one_table(
         )
     assert code == 0, err
     found = json.loads(out)
-    assert set(found["tasks"]) == {"LaMP_2N", "LaMP_4"}
+    assert set(found["tasks"]) == {"LaMP_4", "LaMP_5"}
     assert found["seeds"] == [0, 1]
     assert "consensus" in found["average_relative_gain"]
 
