@@ -24,7 +24,23 @@ from hydra_cli.wiring import open_store
 from hydra_cli.workflows.ingest import IngestOptions, ingest
 from hydra_cli.workflows.task_learning import TaskLearner
 
-WORDS = "the article says that markets rose after a quiet week of trade in the north".split()
+WORDS = [
+    "the",
+    "article",
+    "says",
+    "that",
+    "markets",
+    "rose",
+    "after",
+    "a",
+    "quiet",
+    "week",
+    "of",
+    "trade",
+    "in",
+    "the",
+    "north",
+]
 
 
 class Silent:
@@ -78,7 +94,12 @@ def measure(name: str, path: Path, records: int, store: Callable[[], HistoryStor
     )
     seconds, cpu = time.perf_counter() - start, time.process_time() - started
     assert report.added + report.present == records
-    figures = {"added": report.added, "present": report.present, "seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2)}
+    figures = {
+        "added": report.added,
+        "present": report.present,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu, 2),
+    }
     print(json.dumps({"what": name, **figures, "records_per_second": round(records / seconds)}))
     return seconds
 
