@@ -143,8 +143,13 @@ for _method in (
     ),
     personalized(
         "hydra",
-        "the paper: BM25 top 10, dense heads, its labels",
+        "the paper (arXiv 2406.02888): BM25 top 10, dense heads, its labels",
         RecipeUse("hydra", retriever="bm25", shortlist=10),
+    ),
+    personalized(
+        "hydra-paper",
+        "as hydra, with the release's step sizes and random start",
+        RecipeUse("hydra-paper", retriever="bm25", shortlist=10),
     ),
     personalized(
         "mof",

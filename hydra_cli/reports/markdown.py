@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
 
-_COLUMNS = "gain;95 % interval;above 0;calls;setup calls;tokens;cost;seconds".split(";")
+_COLUMNS = ["gain", "95 % interval", "above 0", "calls", "setup calls", "tokens", "cost", "seconds"]
 
 
 def page(results: Sequence[TaskResult], plots: Mapping[str, str]) -> str:

@@ -119,15 +119,20 @@ def quality_against_calls(results: Sequence[TaskResult]) -> str:
     panels = [result for result in results if any(m.answers for m in result.methods.values())]
 
     def draw(axes: Axes, result: TaskResult) -> None:
+        names: dict[tuple[float, float], list[str]] = {}
         for method in result.methods.values():
             if not method.complete:
                 continue
             spent = method.usage + method.setup
             calls = (spent.calls + spent.cached_calls) / method.answers
             axes.plot([calls], [method.quality], "o", markersize=5, color=COLOURS[method.family])
+            # Methods that nearly coincide share one label, so that it can be read.
+            spot = (round(math.log1p(calls), 1), round(method.quality, 2))
+            names.setdefault(spot, []).append(method.name)
+        for (spent_log, grade), found in names.items():
             axes.annotate(
-                method.name,
-                (calls, method.quality),
+                ", ".join(found),
+                (math.expm1(spent_log), grade),
                 xytext=(4, 2),
                 textcoords="offset points",
                 fontsize=6,
@@ -147,7 +152,7 @@ def quality_against_history(results: Sequence[TaskResult]) -> str:
     panels = [result for result in results if any(m.predictions for m in result.methods.values())]
 
     def draw(axes: Axes, result: TaskResult) -> None:
-        shown = [n for n in (result.best_prompt_based, *FOCUS) if n and n in result.methods]
+        shown = [n for n in (*FOCUS, result.best_prompt_based) if n and n in result.methods]
         for place, name in enumerate(shown[: len(LINES)]):
             found = result.methods[name].predictions
             if not found:
