@@ -40,18 +40,18 @@ def demo(
 
     start = time.perf_counter()
     with throw_away_store(keep) as store, quiet_stdout(as_json):
-        (store / "config.toml").write_bytes((SAMPLE / "config.toml").read_bytes())
-        tour = Tour(store, model)
+        tour = Tour(store, model or DEFAULT_MODEL)
         tour.run("models", "pull", DEFAULT_ENCODER)
-        if model is None:
+        if tour.model == DEFAULT_MODEL:
             tour.run("models", "pull", DEFAULT_MODEL.removeprefix("local/"))
+        tour.copy_config(SAMPLE / "config.toml")
         tour.step("ingest", str(SAMPLE / "histories.jsonl"))
         tour.step("users")
         tour.step("history", QUESTIONS[0].user, "--task", QUESTIONS[0].task, "--limit", "3")
         tour.step("fit")
         tour.step("fit", "--user", QUESTIONS[0].user, "--task", QUESTIONS[0].task)
         tour.ask(QUESTIONS[0])
-        comparisons = compare_all(store, model)
+        comparisons = compare_all(store, tour.model)
         seconds = time.perf_counter() - start
         show(comparisons)
         where = f"the store is {store}" if keep else "the store is removed (--keep leaves it)"
@@ -96,7 +96,7 @@ class Tour:
     """Runs commands as a user would type them, and shows each with its time."""
 
     store: Path
-    model: str | None
+    model: str
     done: list[tuple[str, float]] = field(default_factory=list)
 
     def step(self, *words: str) -> None:
@@ -115,11 +115,20 @@ class Tour:
         typer.echo(f"  [{seconds:.1f} s]\n")
 
     def ask(self, question: Question) -> None:
+        from hydra_cli.config import load_settings
+
         words = ["ask", question.text, "--user", question.user, "--task", question.task]
-        self.step(*words, *(["--model", self.model] if self.model else []))
+        usual = load_settings(self.store).model == self.model
+        self.step(*words, *([] if usual else ["--model", self.model]))
+
+    def copy_config(self, source: Path) -> None:
+        """The tasks are declared before the first record, so that they are sorted right."""
+        text = source.read_text("utf-8")
+        (self.store / "config.toml").write_text(text, "utf-8")
+        typer.echo(f"$ {shlex.join(['cp', str(source), str(self.store)])}\n{text}")
 
 
-def compare_all(store: Path, model: str | None) -> list[Comparison]:
+def compare_all(store: Path, model: str) -> list[Comparison]:
     """Every question in the three ways, nothing taken from the answer cache."""
     from hydra_cli.cli.render import say
     from hydra_cli.config import load_settings

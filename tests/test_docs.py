@@ -1,0 +1,141 @@
+"""The documentation says what is true: commands, options, links, codes, versions."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+import hydra_cli
+from hydra_cli.cli.app import app
+from hydra_cli.core import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
+COMMAND = typer.main.get_command(app)
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_cli_reference_is_what_the_program_says() -> None:
+    reference = load(ROOT / "docs" / "make_cli_reference.py").reference()
+    written = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    assert written == reference, "run `nox -s docs -- --write`"
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", page.read_text("utf-8"))):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{link} in {page.name}"
+        assert ROOT in target.parents, f"{link} in {page.name} leaves the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{link} in {page.name}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Every hydra-pers command line in code blocks and in code within the text."""
+    for language, block in FENCE.findall(text):
+        if language not in ("", "sh", "bash", "console", "shell", "text"):
+            continue
+        for line in block.replace("\\\n", " ").splitlines():
+            prompt = line.strip().removeprefix("$ ")
+            if language == "console" and not line.lstrip().startswith("$"):
+                continue
+            yield from (part.strip() for part in re.split(r"\||&&|;", prompt))
+    yield from re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCE.sub("", text))
+
+
+def check_command(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    if not words or Path(words[0]).name != "hydra-pers":
+        return
+    command: Any = COMMAND
+    rest = words[1:]
+    while rest and getattr(command, "commands", None) is not None:
+        if rest[0].startswith("-") or not re.fullmatch(r"[a-z][a-z-]*", rest[0]):
+            break
+        assert rest[0] in command.commands, f"no command {rest[0]!r}: {line}"
+        command = command.commands[rest.pop(0)]
+    known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for word in rest:
+        option = word.partition("=")[0]
+        if re.fullmatch(r"--?[a-z][a-z-]*", option):
+            assert option in known, f"no option {option!r}: {line}"
+
+
+@pages
+def test_commands_and_options_exist(page: Path) -> None:
+    for line in commands_in(page.read_text("utf-8")):
+        check_command(line)
+
+
+@pytest.mark.parametrize("line", ["hydra-pers aks", "hydra-pers ask x --usr y", "hydra-pers -x"])
+def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    with pytest.raises(AssertionError):
+        check_command(line)
+
+
+@pages
+def test_nox_sessions_exist(page: Path) -> None:
+    noxfile = (ROOT / "noxfile.py").read_text("utf-8")
+    sessions = set(re.findall(r"^def (\w+)\(session", noxfile, re.MULTILINE))
+    for name in re.findall(r"nox -s (\w+)", page.read_text("utf-8")):
+        assert name in sessions, f"no session {name!r} in {page.name}"
+
+
+def test_exit_codes_are_documented() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (.+?) \|$", page, re.MULTILINE)
+    documented = {name: (int(code), meaning) for code, name, meaning in rows}
+    tree = re.findall(r"(\w+) +(\d+)  (.+)$", errors.__doc__ or "", re.MULTILINE)
+    assert documented == {name: (int(code), meaning) for name, code, meaning in tree}
+    for name, (code, _) in documented.items():
+        assert getattr(errors, name).exit_code == code
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    linked = {link.partition("#")[0] for link in LINK.findall(index)}
+    assert {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"} <= linked
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(
+        r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert versions[0] == hydra_cli.__version__
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    lines = FENCE.findall((ROOT / "README.md").read_text("utf-8"))
+    command = next(block.strip() for _, block in lines if block.strip().endswith("nox"))
+    assert command in (ROOT / ".ci" / "run").read_text("utf-8").splitlines()
