@@ -24,23 +24,7 @@ from hydra_cli.wiring import open_store
 from hydra_cli.workflows.ingest import IngestOptions, ingest
 from hydra_cli.workflows.task_learning import TaskLearner
 
-WORDS = [
-    "the",
-    "article",
-    "says",
-    "that",
-    "markets",
-    "rose",
-    "after",
-    "a",
-    "quiet",
-    "week",
-    "of",
-    "trade",
-    "in",
-    "the",
-    "north",
-]
+WORDS = [f"word{i}" for i in range(50)]
 
 
 class Silent:
