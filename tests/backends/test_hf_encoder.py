@@ -25,7 +25,7 @@ TEXTS = [
     "Data graph network!",
     "x" * 500,
 ]
-PAIRS = [("a cat", "the dog"), ("label this article " * 40, "sports"), ("one", "two three " * 60)]
+PAIRS = [("a cat", "the dog"), ("label this article " * 40, "sports"), ("one", "two three " * 90)]
 
 
 @pytest.fixture
