@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS = 5
+_SPARE_ROWS = 64
+"""More rows than asked for are taken by their keys, as keys are hashes and texts decide."""
 
 
 class LanceHistoryStore:
@@ -205,8 +207,17 @@ class LanceHistoryStore:
         self, user: str, *, task: str | None = None, limit: int | None = None
     ) -> list[Record]:
         """The newest ``limit`` records (default: all), oldest first."""
-        listed = rows_of.to_records(self._rows(user, task))
-        return listed if limit is None else listed[max(0, len(listed) - limit) :]
+        if limit is not None and limit < 1:
+            return []
+        where = f"user_key = {key_of(user)}" if task is None else _where(user, task)
+        if limit is not None:
+            # Of a long history, only the texts that are wanted are read.
+            order = self.read(lambda: self._filtered(tables.RECORDS, where, ["time", "seq"]))
+            if order.num_rows > limit + _SPARE_ROWS:
+                newest = rows_of.newest(order, limit + _SPARE_ROWS)
+                where = f"{where} AND seq IN ({tables.int_list(newest)})"
+        listed = rows_of.to_records(self._rows(user, task, where))
+        return listed if limit is None else listed[-limit:]
 
     def vectors(
         self, user: str, task: str, ids: Sequence[str]
@@ -333,8 +344,7 @@ class LanceHistoryStore:
                     self._datasets.clear()
             return query()
 
-    def _rows(self, user: str, task: str | None) -> pa.Table:
-        where = f"user_key = {key_of(user)}" if task is None else _where(user, task)
+    def _rows(self, user: str, task: str | None, where: str) -> pa.Table:
         rows = self.read(lambda: self._filtered(tables.RECORDS, where, tables.SHOWN))
         # The key is a hash: the text itself decides.
         rows = rows.filter(pc.equal(rows["user"], user))

@@ -95,6 +95,14 @@ def to_records(rows: pa.Table, *, ordered: bool = True) -> list[Record]:
     ]
 
 
+def newest(rows: pa.Table, limit: int) -> list[int]:
+    """The sequence numbers of the newest ``limit`` of (time, seq) rows."""
+    times = rows["time"].cast(pa.int64()).fill_null(_NO_TIME).to_numpy()
+    numbers: NDArray[np.int64] = rows["seq"].to_numpy()
+    chosen: list[int] = numbers[np.lexsort((numbers, times))[-limit:]].tolist()
+    return chosen
+
+
 def summaries(rows: pa.Table) -> list[UserSummary]:
     """One summary a user, from (user, task, time) rows; sorted by user."""
     by_task = rows.group_by(["user", "task"]).aggregate(

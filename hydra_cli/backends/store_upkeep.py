@@ -13,12 +13,13 @@ import lance
 from lancedb.index import FTS, BTree
 from lancedb.table import Table
 
-SMALL_FILES = 32
-"""So many small data files start a merge."""
+FRAGMENT_ROWS = 262_144
+"""Rows of a full data file."""
+_TIERS = ((8_192, 32), (FRAGMENT_ROWS // 2, 48))
+"""(rows, files): so many files of fewer rows are merged. Two tiers keep a stream of single
+records from writing large files again and again."""
 UNINDEXED_ROWS = 50_000
 """So many rows outside the index start a refresh: a scan over them takes some 10 ms."""
-FRAGMENT_ROWS = 262_144
-"""Rows of a full data file: a merge makes such of small files."""
 _INDEX = "user_key_idx"
 _TEXT_INDEX = "input_idx"
 
@@ -34,12 +35,17 @@ def build_text_index(table: Table) -> None:
 
 def upkeep(table: Table) -> None:
     """After a write: merge small files once there are many, index rows once they are."""
+    for rows, files in _TIERS:
+        stats = table.to_lance().stats.dataset_stats(max_rows_per_group=rows)
+        if stats["num_small_files"] >= files:
+            table.to_lance().optimize.compact_files(
+                target_rows_per_fragment=min(2 * rows, FRAGMENT_ROWS)
+            )
+            drop_old_versions(table)
     dataset = table.to_lance()
-    small = dataset.stats.dataset_stats(max_rows_per_group=FRAGMENT_ROWS // 2)["num_small_files"]
-    if small >= SMALL_FILES:
-        maintain(table)
-    elif unindexed_rows(dataset) > max(UNINDEXED_ROWS, dataset.count_rows() // 10):
-        refresh_index(table)
+    if unindexed_rows(dataset) > max(UNINDEXED_ROWS, dataset.count_rows() // 10):
+        refresh_indices(table)
+        drop_old_versions(table)
 
 
 def unindexed_rows(dataset: lance.LanceDataset) -> int:
@@ -50,16 +56,20 @@ def unindexed_rows(dataset: lance.LanceDataset) -> int:
 
 
 def maintain(table: Table) -> None:
-    """Merge small files, refresh indices, drop old versions."""
+    """Merge every small file, refresh indices, drop old versions."""
     table.to_lance().optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS)
-    refresh_index(table)
-    if has_text_index(table.to_lance()):
-        table.to_lance().optimize.optimize_indices(index_names=[_TEXT_INDEX])
+    refresh_indices(table)
     drop_old_versions(table)
 
 
+def refresh_indices(table: Table) -> None:
+    """The indices over all rows: a scalar one is built anew, in under a second for a million."""
+    refresh_index(table)
+    if has_text_index(table.to_lance()):
+        table.to_lance().optimize.optimize_indices(index_names=[_TEXT_INDEX])
+
+
 def refresh_index(table: Table) -> None:
-    """The index over ``user_key``, built anew: under a second for a million rows."""
     if table.count_rows():
         table.create_index("user_key", config=BTree(), replace=True, name=_INDEX)
 

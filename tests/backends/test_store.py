@@ -90,6 +90,14 @@ def test_order_and_limit(store: LanceHistoryStore) -> None:
     assert store.records("nobody") == []
 
 
+def test_the_newest_of_a_long_history(store: LanceHistoryStore) -> None:
+    store.add([record("u", i) for i in range(500)])
+    everything = store.records("u")
+    for limit in (1, 7, 400, 499, 500, 1000):
+        assert store.records("u", limit=limit) == everything[-limit:]
+        assert store.records("u", task="t", limit=limit) == everything[-limit:]
+
+
 def test_users_are_summarized(store: LanceHistoryStore) -> None:
     store.add([record("b", i) for i in range(5)] + [record("a", 0, task="z"), record("a", 3)])
     first, second = store.users()
