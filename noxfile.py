@@ -109,8 +109,11 @@ def build(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """The figures of docs/benchmarks.md; arguments go to pytest."""
-    run_full(session, "pytest", "-s", "-q", "-m", "", "tests/benchmarks", *session.posargs)
+    """The figures of docs/benchmarks.md; an argument picks scripts: ``-- ingest``."""
+    python = full_python(session)
+    for script in sorted(Path("tests", "benchmarks").glob("bench_*.py")):
+        if not session.posargs or any(word in script.stem for word in session.posargs):
+            session.run(python, "-m", f"tests.benchmarks.{script.stem}", external=True)
 
 
 @nox.session(venv_backend="none")
