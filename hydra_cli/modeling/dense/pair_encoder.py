@@ -34,6 +34,11 @@ class TrainableEncoder(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def pair_tokens(self) -> int:
+        """The most tokens of a pair that the model reads."""
+        ...
+
 
 class PairEncoder:
     """A cross-encoder. ``network`` is its own: the store's encoder stays as it is."""
@@ -48,7 +53,7 @@ class PairEncoder:
         self.dimension = encoder.dimension
         self.device = encoder.device
         self._tokenizer = encoder.tokenizer
-        self._limit = limit
+        self._limit = min(limit, encoder.pair_tokens)
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
         """Token ids of joined pairs, unpadded; the longer side is cut first."""
