@@ -2,8 +2,7 @@
 
 bfloat16 doubles the speed where the processor has instructions for it, and is
 many times slower where it is emulated. So it is measured, once a process, on
-one product of an encoder's size. int8 is offered by nobody: its scores differ
-more, and it was slower than bfloat16 wherever that is native.
+one product of an encoder's size.
 """
 
 from __future__ import annotations
