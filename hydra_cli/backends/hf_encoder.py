@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -88,8 +88,9 @@ class HFEncoder:
         if self.precision == torch.float32:
             return self.model
         if self._frozen is None:
-            self._frozen = copy.deepcopy(self.model).to(self.precision)
-        return self._frozen
+            copied: Any = copy.deepcopy(self.model)
+            self._frozen = copied.to(self.precision)
+        return cast("PreTrainedModel", self._frozen)
 
     @property
     def device(self) -> torch.device:
