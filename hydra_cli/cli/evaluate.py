@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hydra_cli.cli.options import EncoderOption, JsonOption, ModelOption, StoreOption, TaskOption
+
+if TYPE_CHECKING:
+    from hydra_cli.evaluation.results import TaskResult
 
 SUPERVISIONS = ("llm", "history")
 
@@ -171,26 +174,29 @@ def evaluate(
         render_price(stages, as_json=as_json)
         return
     chat = open_chat(settings, limits=Limits(max_cost, max_calls, max_tokens), on_note=say)
-    with progress_bar() as bar:
-        results = [
-            workflow.evaluate(
+    price = workflow.price_of(settings.model)
+    results: list[TaskResult] = []
+    for material in materials:
+        with progress_bar() as bar:
+            found = workflow.evaluate(
                 material,
                 plan,
                 encoder=texts,
                 chat=chat,
                 open_recipe=recipe_named,
                 progress=bar,
-                price=workflow.price_of(settings.model),
+                price=price,
                 draws=draws,
             )
-            for material in materials
-        ]
-    if predictions is not None:
-        workflow.write_predictions(results, predictions)
-    if report is not None:
-        from hydra_cli.reports.write import write_report
+        results.append(found)
+        # After every task, so that a long run that is stopped leaves what it has.
+        if predictions is not None:
+            workflow.write_predictions(results, predictions)
+        if report is not None:
+            from hydra_cli.reports.write import write_report
 
-        say(f"report: {write_report(results, report)}")
+            page = write_report(results, report)
+            say(f"{found.task} is in the report: {page}")
     render(results, as_json=as_json)
     if error := workflow.incomplete(results, cache=folder):
         raise error

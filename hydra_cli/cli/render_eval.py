@@ -11,7 +11,7 @@ from hydra_cli.cli.render_usage import cost_text, usage_line
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.as_json import suite_mapping
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
+from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains, left_out
 
 
 def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
@@ -30,6 +30,8 @@ def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
                     for name, found in average_gains(results).items()
                 ],
             )
+            if left := left_out(results):
+                say(f"not averaged, since not every task has a gain of theirs: {', '.join(left)}")
     say(usage_line(sum((result.used for result in results), Usage())))
 
 

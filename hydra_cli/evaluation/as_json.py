@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
+from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains, left_out
 
 
 def task_mapping(result: TaskResult) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def suite_mapping(results: Sequence[TaskResult]) -> dict[str, Any]:
         "average_relative_gain": {
             name: estimate_mapping(found) for name, found in average_gains(results).items()
         },
+        "not_averaged": left_out(results),
     }
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hydra_cli.core.errors import BudgetExceeded, ProviderError
+from hydra_cli.core.errors import BudgetExceeded, HydraError, ModelError, ProviderError
 from hydra_cli.core.metrics import Metric, metrics_for, quality
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, TextEncoder
@@ -36,6 +36,9 @@ from hydra_cli.evaluation.training import (
 from hydra_cli.workflows.personalize import Personalization
 
 RecipeDoor = Callable[[str], Recipe]
+
+FAILURES = (ProviderError, BudgetExceeded, ModelError)
+"""What ends a recipe's methods, and no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class _Engine:
             start = time.perf_counter()
             try:
                 self._train(name, material)
-            except (ProviderError, BudgetExceeded) as error:
+            except FAILURES as error:
                 self.fail(name, error)
             self.run.seconds[f"train {name}"] = time.perf_counter() - start
 
@@ -213,7 +216,7 @@ class _Engine:
 
     def finish(self) -> TaskRun:
         if self.asker.error is not None:
-            self.note(f"the LLM failed: {self.asker.error.message}")
+            self.note(f"incomplete: {self.asker.error.message}")
         return self.run
 
     def _summaries(self, histories: Mapping[str, History]) -> dict[str, str]:
@@ -255,7 +258,7 @@ class _Engine:
             if key not in fits:
                 try:
                     fits[key] = self._fit(use.recipe, use.fitted, histories, seed)
-                except (ProviderError, BudgetExceeded) as error:
+                except FAILURES as error:
                     self.fail(use.recipe, error)
                     continue
             collected = self.run.collected[method.name]
@@ -333,7 +336,7 @@ class _Engine:
         prediction = Prediction(key, setting.seed, text, grade, records)
         collected.add(prediction, self.run.metrics, reference)
 
-    def fail(self, recipe: str, error: ProviderError | BudgetExceeded) -> None:
+    def fail(self, recipe: str, error: HydraError) -> None:
         """The recipe's methods can't answer from here on."""
         self.broken[recipe] = error.message
         self.asker.fail(error)

@@ -214,6 +214,13 @@ def average_gains(results: Sequence[TaskResult]) -> dict[str, Estimate]:
     return found
 
 
+def left_out(results: Sequence[TaskResult]) -> list[str]:
+    """Methods that ran somewhere and have no average: incomplete, unsuited or undefined."""
+    averaged = average_gains(results)
+    names = dict.fromkeys(name for result in results for name in result.methods)
+    return [name for name in names if name not in averaged]
+
+
 def _comparable(method: MethodResult | None) -> bool:
     return method is not None and method.gain is not None and math.isfinite(method.gain.value)
 

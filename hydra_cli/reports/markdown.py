@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hydra_cli.core.statistics import Estimate
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
+from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains, left_out
 
 _COLUMNS = ["gain", "95 % interval", "above 0", "calls", "setup calls", "tokens", "cost", "seconds"]
 
@@ -57,20 +57,12 @@ def average_table(results: Sequence[TaskResult]) -> list[str]:
                 ]
             )
         )
-    left = left_out(results)
-    if left:
+    if left := left_out(results):
         lines += [
             "",
             f"Not averaged, since not every task has a gain of theirs: {', '.join(left)}.",
         ]
     return lines
-
-
-def left_out(results: Sequence[TaskResult]) -> list[str]:
-    """Methods that ran somewhere and have no average."""
-    names = dict.fromkeys(name for result in results for name in result.methods)
-    averaged = average_gains(results)
-    return [name for name in names if name not in averaged]
 
 
 def task_section(result: TaskResult) -> list[str]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from hydra_cli.backends.files import write_atomic
 from hydra_cli.backends.lamp_files import read_split
-from hydra_cli.core.errors import BudgetExceeded, DataError, HydraError, NotFound, ProviderError
+from hydra_cli.core.errors import (
+    BudgetExceeded,
+    DataError,
+    HydraError,
+    ModelError,
+    NotFound,
+    ProviderError,
+)
 from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, Recipe, TextEncoder
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import DRAWS
@@ -217,7 +224,7 @@ def incomplete(results: Sequence[TaskResult], *, cache: Path) -> HydraError | No
     if not missing:
         return None
     cause = next((result.error for result in results if result.error is not None), None)
-    kind = BudgetExceeded if isinstance(cause, BudgetExceeded) else ProviderError
+    kind = type(cause) if isinstance(cause, (BudgetExceeded, ModelError)) else ProviderError
     reason = f": {cause.message}" if cause is not None else ""
     return kind(
         f"{missing} answers are missing, the table is incomplete{reason}",

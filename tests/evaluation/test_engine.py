@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hydra_cli.backends.memory import ScriptedChat
-from hydra_cli.core.errors import BudgetExceeded, ProviderError
+from hydra_cli.core.errors import BudgetExceeded, ModelError, ProviderError
 from hydra_cli.core.protocols import ChatRequest, Completion
 from hydra_cli.evaluation import questions as questions_module
 from hydra_cli.evaluation.as_json import predictions_mapping, suite_mapping, task_mapping
@@ -244,3 +244,13 @@ def test_limits_take_users_and_queries_evenly() -> None:
     few = material("LaMP_4", queries=6).questions
     assert len(few.items) == 6
     assert len(few.users) == 6
+
+
+def test_a_recipe_that_cannot_be_trained_fails_alone() -> None:
+    """The hashing encoder has no weights that the paper's recipe could train."""
+    result = run("LaMP_4", "rag-bm25,hydra,hydra-pers")
+    assert isinstance(result.error, ModelError)
+    assert result.methods["hydra"].queries == 0
+    assert "can't be trained" in (result.methods["hydra"].error or "")
+    assert result.methods["hydra-pers"].complete
+    assert result.methods["rag-bm25"].complete

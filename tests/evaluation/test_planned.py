@@ -36,8 +36,9 @@ def test_prompt_based_methods_are_planned_exactly() -> None:
 
 
 @pytest.mark.parametrize("task", ["LaMP_2N", "LaMP_4"])
-def test_fits_and_gates_are_planned_within_15_percent(task: str) -> None:
+def test_fits_and_gates_are_planned_from_above(task: str) -> None:
     chat = echo_chat()
     run(task, "hydra-pers,rag-fused,pag,consensus", chat=chat)
     made = len({request_key(request) for request in chat.requests})
-    assert len(planned(task, "hydra-pers,rag-fused,pag,consensus")) == pytest.approx(made, rel=0.15)
+    # Reranked evidence may be the first stage's, and the gate may turn stages off.
+    assert made <= len(planned(task, "hydra-pers,rag-fused,pag,consensus")) <= 1.35 * made
