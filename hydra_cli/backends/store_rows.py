@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from hydra_cli.backends.store_folder import EncoderInfo
 from hydra_cli.backends.store_keys import (
-    content_key,
     from_microseconds,
     key_of,
+    keys_of,
     metadata_text,
     microseconds,
-    record_key,
 )
 from hydra_cli.backends.store_tables import RECORD_SCHEMA, SHOWN, vector_schema
 from hydra_cli.core.errors import StoreError
@@ -33,27 +32,17 @@ _NO_TIME = -(1 << 63)
 
 def record_rows(records: Sequence[Record]) -> pa.Table:
     """Records as rows of the records table, numbered from 0."""
-    user_keys: dict[str, int] = {}
-    task_keys: dict[str, int] = {}
-    for record in records:
-        if record.user not in user_keys:
-            user_keys[record.user] = key_of(record.user)
-        if record.task not in task_keys:
-            task_keys[record.task] = key_of(record.task)
+    keys = keys_of(records)
+    times = [None if r.time is None else microseconds(r.time) for r in records]
     columns: list[Any] = [
-        [user_keys[r.user] for r in records],
-        [task_keys[r.task] for r in records],
-        [record_key(r) for r in records],
-        [content_key(r) for r in records],
+        *(keys[name] for name in ("user_key", "task_key", "record_key", "content_key")),
         np.arange(len(records), dtype=np.int64),
         [r.user for r in records],
         [r.task for r in records],
         [r.id for r in records],
         [r.input for r in records],
         [r.output for r in records],
-        pa.array(
-            [None if r.time is None else microseconds(r.time) for r in records], pa.int64()
-        ).cast(pa.timestamp("us", tz="UTC")),
+        pa.array(times, pa.int64()).cast(pa.timestamp("us", tz="UTC")),
         [metadata_text(r.metadata) for r in records],
     ]
     return pa.table(columns, schema=RECORD_SCHEMA)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from hydra_cli.backends.store_keys import content_key, key_of
+from hydra_cli.backends.store_keys import key_of, keys_of, record_key
 from hydra_cli.core.errors import DataError, NotFound, StoreError, StoreVersion
 from hydra_cli.core.records import Record
 from tests.backends.store_helpers import (
@@ -260,7 +260,11 @@ def test_keys_are_framed() -> None:
     assert key_of("ab", "c") != key_of("a", "bc")
     assert key_of("a", "") != key_of("a")
     moved = Record("u", "1", "t", "a", "bc"), Record("u", "1", "t", "ab", "c")
-    assert content_key(moved[0]) != content_key(moved[1])
+    keys = keys_of(moved)
+    assert keys["content_key"][0] != keys["content_key"][1]
+    assert keys["user_key"].tolist() == [key_of("u")] * 2
+    assert keys["task_key"].tolist() == [key_of("t")] * 2
+    assert keys["record_key"].tolist() == [record_key(r) for r in moved] == [key_of("t", "1")] * 2
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
