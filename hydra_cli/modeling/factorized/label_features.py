@@ -23,25 +23,23 @@ NAMES = (
     "population",
     "vector model",
     "word model",
-    "nearest 4",
-    "kernel narrow",
-    "kernel wide",
+    "similar records",
     "closest",
-    "recent",
     "votes",
-    "votes log",
     "name",
 )
-PRIOR = (0.7, 0.0, 3.0, 1.0, 0.1, 0.4, 0.0, 1.0, 0.1, 1.0, 0.2, 1.5)
+PRIOR = (0.5, -0.2, 3.5, 1.0, 0.4, 1.1, 1.0, 1.8)
 """Weights before any training."""
 
-ORDINAL_NAMES = ("history mean", "kernel mean", "vector mean", "word mean", "votes mean")
-ORDINAL_PRIOR = (0.1, 0.1, 0.1, 0.4, 0.1)
+ORDINAL_NAMES = ("history mean", "word mean", "votes mean")
+ORDINAL_PRIOR = (0.0, 0.6, 0.1)
+
+VOTE_NAMES = frozenset({"votes", "votes mean"})
+"""Features of the LLM's answers: zero where none were asked for."""
 
 _PRIOR_COUNT = 2.0
-_NEAREST = 4
-_NARROW, _WIDE = 0.05, 0.15
-_RECENT = 5
+_SIMILAR_COUNT = 0.25
+_WIDTH = 0.05
 
 
 def label_features(
@@ -75,13 +73,9 @@ def label_features(
             np.log(population),
             model.by_vector(vector[None], labels)[0],
             model.by_words([context.query.text], labels)[0],
-            np.log(_smoothed(_nearest(similar, onehot), own, 1.0)),
-            np.log(_smoothed(_kernel(similar, onehot, _NARROW), own, 0.25)),
-            np.log(_smoothed(_kernel(similar, onehot, _WIDE), own, 0.25)),
+            np.log(_smoothed(_kernel(similar, onehot), own, _SIMILAR_COUNT)),
             _closest(similar, onehot),
-            np.log(_smoothed(onehot[-_RECENT:].sum(0), own, 2.0)),
             cast / max(len(votes), 1),
-            np.log(_smoothed(cast, own, 2.0)) if cast.any() else np.zeros(len(labels)),
             (names @ vector).astype(np.float64),
         ],
         axis=1,
@@ -105,27 +99,17 @@ def ordinal_features(
     given = np.array([number for number in numbers if number is not None])
     population = float(model.prior(labels) @ values)
     mean = (given.sum() + population) / (len(given) + 1.0)
-    estimates: list[float | None] = [None] * len(ORDINAL_NAMES)
-    if len(given):
-        similar = (history.inputs[rows] @ context.vector).astype(np.float64)
-        weights = np.exp((similar - similar.max()) / _WIDE)
-        estimates[0] = mean
-        estimates[1] = float((weights @ given + 0.5 * mean) / (weights.sum() + 0.5))
+    estimates: list[float | None] = [mean if len(given) else None, None, None]
     if model.labels:
-        vectors = np.concatenate([context.vector[None], history.inputs[rows]])
         texts = [context.query.text, *(history.records[i].input for i in rows)]
-        for place, opinions in (
-            (2, model.by_vector(vectors, labels)),
-            (3, model.by_words(texts, labels)),
-        ):
-            shares = np.clip(opinions, 1e-3, None)
-            guesses = (shares / shares.sum(1, keepdims=True)) @ values
-            # how this user's ratings differ from what others say of the same texts
-            bias = float((given - guesses[1:]).sum()) / (len(given) + 2.0)
-            estimates[place] = float(guesses[0]) + bias
+        shares = np.clip(model.by_words(texts, labels), 1e-3, None)
+        guesses = (shares / shares.sum(1, keepdims=True)) @ values
+        # how this user's ratings differ from what others say of the same texts
+        bias = float((given - guesses[1:]).sum()) / (len(given) + 2.0)
+        estimates[1] = float(guesses[0]) + bias
     named = [number for vote in votes if (number := _number(vote)) is not None]
     if named:
-        estimates[4] = float(np.mean(named))
+        estimates[2] = float(np.mean(named))
     columns = [
         np.zeros(len(values)) if estimate is None else -((values - estimate) ** 2)
         for estimate in estimates
@@ -138,17 +122,11 @@ def _smoothed(counts: Floats, towards: Floats, strength: float) -> Floats:
     return mixed
 
 
-def _nearest(similar: Floats, onehot: Floats) -> Floats:
-    best = np.argsort(-similar, kind="stable")[:_NEAREST]
-    counts: Floats = onehot[best].sum(0)
-    return counts
-
-
-def _kernel(similar: Floats, onehot: Floats, width: float) -> Floats:
-    """Label shares of the records, each weighted by exp(similarity / width)."""
+def _kernel(similar: Floats, onehot: Floats) -> Floats:
+    """Label shares of the records, each weighted by exp(similarity / _WIDTH)."""
     if not len(similar):
         return np.zeros(onehot.shape[1])
-    weights = np.exp((similar - similar.max()) / width)
+    weights = np.exp((similar - similar.max()) / _WIDTH)
     shares: Floats = weights @ onehot / weights.sum()
     return shares
 

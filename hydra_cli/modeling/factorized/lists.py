@@ -19,7 +19,7 @@ from hydra_cli.modeling.factorized.record_features import record_features
 
 Floats = NDArray[np.float64]
 
-TEMPERATURE = 0.1
+TEMPERATURE = 0.05
 """Graded labels become targets by softmax(grade / TEMPERATURE)."""
 RECORDS_A_USER = 30
 """At most this many records of a history become lists of labels."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
@@ -30,12 +32,17 @@ from hydra_cli.modeling.factorized import (
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
+from hydra_cli.modeling.factorized.shrinkage import choose_precision
 from hydra_cli.modeling.weights import Card, Weights
 
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
 
-POPULATION_PRECISION = 5.0
-HEAD_PRECISION = 100.0
+HISTORY_PRECISION = 3.0
+"""Prior precision of weights that learn from training users' records alone."""
+ANSWER_PRECISION = 20.0
+"""Prior precision of weights that learn from the LLM's graded answers, or from relevance."""
+VOTE_PRECISION = 3.0
+"""The same for features of the LLM's votes: how far an LLM can be trusted differs most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +63,45 @@ class FactorizedRecipe:
         progress: Progress,
     ) -> Weights:
         """The population's weights; without any data, the hand-set prior."""
-        records = [found for e in examples if (found := lists.record_list(e)) is not None]
-        tensors: dict[str, Tensor] = {"rerank": _population(records, record_features.PRIOR)}
-        counts = {"record lists": len(records)}
-        settings: dict[str, object] = {"features": feature_names(task)}
+        users = list(dict.fromkeys(e.user for e in examples))
+        tensors: dict[str, Tensor] = {}
+        settings: dict[str, Any] = {"features": feature_names(task)}
+        model = label_model.empty()
+        start = torch.tensor(adapt_prior(task), dtype=torch.float64)
+        counts: dict[str, int] = {}
+        answers: dict[str, list[ItemList]]
         if task.closed:
             labels = lists.label_set(task, histories, examples)
             model = label_model.train(histories, labels)
-            honest = dict(label_model.cross_fit(histories, labels))
+            honest = label_model.cross_fit(histories, labels)
             seen = lists.history_lists(histories, task, honest, encoder, seed=seed)
-            answered = [
-                found
-                for e in examples
-                if e.candidates
-                and (found := lists.label_list(e, task, honest.get(e.user, model), encoder))
-            ]
-            start = _population(seen, adapt_prior(task))
-            tensors["adapt"] = _population(answered, start.tolist())
+            start = _population(seen, start, torch.full_like(start, HISTORY_PRECISION))
+            counts["history lists"] = len(seen)
+            asked = [e for e in examples if e.candidates]
+            answers = {
+                u: _label_lists(_of(u, asked), task, honest.get(u, model), encoder) for u in users
+            }
             tensors |= {
                 f"label_{name}": torch.from_numpy(np.ascontiguousarray(getattr(model, name)))
                 for name in _LABEL_TENSORS
             }
             settings["labels"] = list(model.labels)
-            counts |= {"history lists": len(seen), "answer lists": len(answered)}
         else:
-            answers = _answer_lists(examples, encoder)
-            tensors["adapt"] = _population(answers, adapt_prior(task))
-            counts["answer lists"] = len(answers)
-        counts["users"] = len({h.user for h in histories} | {e.user for e in examples})
-        progress.note(f"base of {task.name}: {counts}")
+            vectors = _answer_vectors(examples, encoder)
+            answers = {u: _answer_lists(_of(u, examples), vectors) for u in users}
+        records = {u: _record_lists(_of(u, examples)) for u in users}
+        for stage, prior, found in (
+            ("rerank", torch.tensor(record_features.PRIOR, dtype=torch.float64), records),
+            ("adapt", start, answers),
+        ):
+            every = [one for own in found.values() for one in own]
+            tensors[stage] = _population(every, prior, _precision(task, stage))
+            precision = choose_precision(list(found.values()), tensors[stage])
+            settings[f"{stage}_head_precision"] = precision
+            counts[f"{stage} lists"] = len(every)
+            if precision is None and every:
+                progress.note(f"{stage}: users' own weights don't beat the shared ones")
+        counts["users"] = len({h.user for h in histories} | set(users))
         card = Card(
             kind="base",
             recipe=self.name,
@@ -110,21 +127,21 @@ class FactorizedRecipe:
         self._check(base, task, encoder)
         model = _label_model(base)
         users = list(examples)
-        records: list[list[ItemList]] = []
-        answers: list[list[ItemList]] = []
-        for user in users:
-            own = examples[user]
-            records.append([x for e in own if (x := lists.record_list(e)) is not None])
-            if task.closed:
-                found = [lists.label_list(e, task, model, encoder) for e in own]
-                answers.append([x for x in found if x is not None])
-            else:
-                answers.append(_answer_lists(own, encoder))
-        rerank = _differences(records, base.tensors["rerank"])
-        adapt = _differences(answers, base.tensors["adapt"])
+        records = [_record_lists(examples[user]) for user in users]
+        if task.closed:
+            answers = [_label_lists(examples[u], task, model, encoder) for u in users]
+        else:
+            vectors = _answer_vectors([e for own in examples.values() for e in own], encoder)
+            answers = [_answer_lists(examples[user], vectors) for user in users]
+        precision = {
+            stage: base.card.settings.get(f"{stage}_head_precision")
+            for stage in ("rerank", "adapt")
+        }
+        rerank = _differences(records, base.tensors["rerank"], precision["rerank"])
+        adapt = _differences(answers, base.tensors["adapt"], precision["adapt"])
         heads = {}
         for i, user in enumerate(users):
-            counts = {"record lists": len(records[i]), "answer lists": len(answers[i])}
+            counts = {"rerank lists": len(records[i]), "adapt lists": len(answers[i])}
             card = Card(
                 kind="head",
                 recipe=self.name,
@@ -134,7 +151,7 @@ class FactorizedRecipe:
                 base=base.fingerprint,
                 user=user,
                 counts=counts,
-                settings={"precision": HEAD_PRECISION},
+                settings={"precision": precision},
             )
             heads[user] = Weights(card, {"rerank": rerank[i].clone(), "adapt": adapt[i].clone()})
         return heads
@@ -192,28 +209,63 @@ def adapt_prior(task: TaskSpec) -> tuple[float, ...]:
     return label_features.PRIOR
 
 
-def _answer_lists(examples: Sequence[TrainingExample], encoder: TextEncoder) -> list[ItemList]:
-    """All answers' lists, after one pass of the encoder over all of them."""
+def _of(user: str, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+    return [example for example in examples if example.user == user]
+
+
+def _record_lists(examples: Sequence[TrainingExample]) -> list[ItemList]:
+    found = [lists.record_list(example) for example in examples]
+    return [one for one in found if one is not None]
+
+
+def _label_lists(
+    examples: Sequence[TrainingExample], task: TaskSpec, model: LabelModel, encoder: TextEncoder
+) -> list[ItemList]:
+    found = [lists.label_list(example, task, model, encoder) for example in examples]
+    return [one for one in found if one is not None]
+
+
+def _answer_lists(
+    examples: Sequence[TrainingExample], vectors: Mapping[str, NDArray[np.float32]]
+) -> list[ItemList]:
+    found = [lists.answer_list(example, vectors) for example in examples]
+    return [one for one in found if one is not None]
+
+
+def _answer_vectors(
+    examples: Sequence[TrainingExample], encoder: TextEncoder
+) -> dict[str, NDArray[np.float32]]:
+    """The vector of every graded answer, in one pass over the encoder."""
     texts = [candidate.text for e in examples if e.quality for candidate in e.candidates]
-    vectors = dict(zip(texts, encoder.encode(texts), strict=True)) if texts else {}
-    found = [lists.answer_list(e, vectors) for e in examples]
-    return [x for x in found if x is not None]
+    return dict(zip(texts, encoder.encode(texts), strict=True)) if texts else {}
 
 
-def _population(found: Sequence[ItemList], prior: Sequence[float]) -> Tensor:
+def _precision(task: TaskSpec, stage: str) -> Tensor:
+    """Prior precision (f,) of the population's weights."""
+    names = feature_names(task)[stage]
+    votes = label_features.VOTE_NAMES if task.closed else frozenset[str]()
+    return torch.tensor(
+        [VOTE_PRECISION if name in votes else ANSWER_PRECISION for name in names],
+        dtype=torch.float64,
+    )
+
+
+def _population(found: Sequence[ItemList], prior: Tensor, precision: Tensor) -> Tensor:
     """Weights (f,) of all lists together, shrunk to the prior."""
-    mean = torch.tensor([list(prior)], dtype=torch.float64)
-    precision = torch.full((mean.shape[1],), POPULATION_PRECISION, dtype=torch.float64)
-    return listwise.fit(listwise.pack([found]), mean, precision)[0] if found else mean[0]
+    if not found:
+        return prior
+    return listwise.fit(listwise.pack([found]), prior[None], precision)[0]
 
 
-def _differences(users: Sequence[Sequence[ItemList]], population: Tensor) -> Tensor:
-    """Each user's weights minus the population's (u, f), float32."""
+def _differences(
+    users: Sequence[Sequence[ItemList]], population: Tensor, precision: float | None
+) -> Tensor:
+    """Each user's weights minus the population's (u, f), float32; zero at infinite precision."""
     mean = population.double().expand(len(users), -1)
-    if not any(users):
+    if precision is None or not any(users):
         return torch.zeros(len(users), len(population))
-    precision = torch.full((len(population),), HEAD_PRECISION, dtype=torch.float64)
-    return (listwise.fit(listwise.pack(users), mean, precision) - mean).float()
+    fitted = listwise.fit(listwise.pack(users), mean, torch.full_like(mean[0], precision))
+    return (fitted - mean).float()
 
 
 def _label_model(base: Weights) -> LabelModel:

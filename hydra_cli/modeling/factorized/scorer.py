@@ -20,7 +20,7 @@ from hydra_cli.modeling.factorized.record_features import record_features
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-SQUARED_SHARE = 0.1
+SQUARED_SHARE = 0.2
 """How much squared error counts beside absolute error in a rating's expected loss."""
 
 
