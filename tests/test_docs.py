@@ -122,10 +122,17 @@ def test_exit_codes_are_documented() -> None:
         assert getattr(errors, name).exit_code == code
 
 
-def test_every_page_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text("utf-8")
-    linked = {link.partition("#")[0] for link in LINK.findall(index)}
-    assert {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"} <= linked
+def test_every_page_can_be_reached_from_the_index() -> None:
+    reached: set[Path] = set()
+    waiting = [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        links = LINK.findall(page.read_text("utf-8"))
+        found = [(page.parent / link.partition("#")[0]).resolve() for link in links]
+        found += [inner for folder in found if folder.is_dir() for inner in folder.glob("*.md")]
+        waiting += [p for p in found if p.suffix == ".md" and p.is_file() and p not in reached]
+    assert set(ROOT.glob("docs/**/*.md")) <= reached
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -118,11 +118,11 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
         question = comparison.question
         plain, rag, personalized = comparison.ways
         if personalized.closeness > max(plain.closeness, rag.closeness):
-            word = "the user's heads helped"
+            word = "reranker and adapter helped"
         elif rag.closeness > plain.closeness and personalized.closeness == rag.closeness:
-            word = "the records helped, the heads added nothing"
+            word = "the records helped, reranker and adapter added nothing"
         elif rag.closeness > max(plain.closeness, personalized.closeness):
-            word = "the records helped, the heads made it worse"
+            word = "the records helped, reranker and adapter took some of it back"
         elif plain.closeness > max(rag.closeness, personalized.closeness):
             word = "the plain answer was best"
         else:
