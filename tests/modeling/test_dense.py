@@ -15,11 +15,13 @@ from hydra_cli.backends.memory import HashEncoder
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.modeling.dense.bases import OPEN_BASES, OpenBases
 from hydra_cli.modeling.dense.heads import DenseHeads, log_odds, random_heads, stack
 from hydra_cli.modeling.dense.pair_encoder import PairEncoder, shuffled_batches, sorted_batches
 from hydra_cli.modeling.dense.pairs import LabelledPair, adapt_pairs, rerank_pairs
 from hydra_cli.modeling.dense.recipe import HydraRecipe
-from hydra_cli.modeling.dense.training import DenseSettings, fit_heads
+from hydra_cli.modeling.dense.training import PAPER, DenseSettings, fit_heads
+from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.modeling.weights import Weights
 from hydra_cli.workflows.progress import Silent
 from tests.modeling.yardstick_examples import closed_examples, open_examples
@@ -337,3 +339,32 @@ def test_shortlists_come_back_whole(encoder: HFEncoder) -> None:
     assert [s.score for s in ranked] == sorted((s.score for s in ranked), reverse=True)
     assert scorer.rerank(example.context, []) == []
     assert all(isinstance(s, Scored) for s in ranked)
+
+
+def test_pairs_longer_than_the_encoder_are_cut(encoder: HFEncoder) -> None:
+    network = PairEncoder(encoder, limit=100_000)
+    tokens = network.tokenize([("cat " * 500, "dog " * 500)])
+    assert len(tokens[0]["input_ids"]) == encoder.pair_tokens
+    assert network.states(tokens).isfinite().all()
+
+
+def test_only_the_last_bases_stay_open(encoder: HFEncoder) -> None:
+    opened, examples = OpenBases(), open_examples(2)
+    recipe = HydraRecipe(QUICK)
+    bases = [
+        recipe.train_base(HEADLINES, examples, [], encoder, seed=seed, progress=Silent())
+        for seed in range(OPEN_BASES + 1)
+    ]
+    first = opened.encoders(bases[0], "hydra", encoder)
+    assert opened.encoders(bases[0], "hydra", encoder) is first
+    for base in bases[1:]:
+        opened.encoders(base, "hydra", encoder)
+    assert opened.encoders(bases[0], "hydra", encoder) is not first
+
+
+def test_the_paper_settings_are_the_released_ones() -> None:
+    assert (PAPER.epochs, PAPER.head_epochs, PAPER.batch) == (2, 2, 64)
+    assert PAPER.learning_rate == PAPER.head_learning_rate == 2e-5
+    assert (PAPER.weight_decay, PAPER.start, PAPER.recompute) == (0.01, "random", True)
+    assert recipe_named("hydra-paper").name == "hydra-paper"
+    assert recipe_named("hydra").name == "hydra"
