@@ -57,20 +57,22 @@ def root(
     """Personalize any black-box LLM for one user at a time."""
 
 
-app.command()(ingest.ingest)
-app.command()(fit.fit)
-app.command()(ask.ask)
-app.add_typer(config.config, name="config")
-app.command("eval")(evaluate.evaluate)
-app.command()(demo.demo)
-app.command()(users.users)
-app.command()(history.history)
-app.command()(forget.forget)
-app.command()(export.export)
-app.command("import")(import_.import_)
-app.command()(doctor.doctor)
-app.command()(reindex.reindex)
-app.add_typer(models.app, name="models")
+_JOB, _HISTORIES, _HOUSE = "Main job", "Histories", "Store, models and settings"
+
+app.command(rich_help_panel=_JOB)(ingest.ingest)
+app.command(rich_help_panel=_JOB)(fit.fit)
+app.command(rich_help_panel=_JOB)(ask.ask)
+app.command("eval", rich_help_panel=_JOB)(evaluate.evaluate)
+app.command(rich_help_panel=_JOB)(demo.demo)
+app.command(rich_help_panel=_HISTORIES)(users.users)
+app.command(rich_help_panel=_HISTORIES)(history.history)
+app.command(rich_help_panel=_HISTORIES)(forget.forget)
+app.command(rich_help_panel=_HISTORIES)(export.export)
+app.command("import", rich_help_panel=_HISTORIES)(import_.import_)
+app.add_typer(config.config, name="config", rich_help_panel=_HOUSE)
+app.add_typer(models.app, name="models", rich_help_panel=_HOUSE)
+app.command(rich_help_panel=_HOUSE)(doctor.doctor)
+app.command(rich_help_panel=_HOUSE)(reindex.reindex)
 
 
 def main() -> None:
