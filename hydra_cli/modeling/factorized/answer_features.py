@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hydra_cli.core.records import QueryContext
 from hydra_cli.modeling.factorized import text_form as form
+from hydra_cli.modeling.factorized.word_model import WordModel
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("odd characters", 0.03, -0.1),
     Feature("same answer again", 0.2, 0.0),
     Feature("log-probability", 0.3, 0.1),
+    Feature("expected overlap", 0.04, 0.4),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 PRIOR = tuple(feature.prior for feature in FEATURES)
@@ -73,6 +75,7 @@ def answer_features(
     texts: Sequence[str],
     vectors: NDArray[np.float32],
     logprobs: Sequence[float | None],
+    model: WordModel,
 ) -> Floats:
     """Features (n, f) of the answers ``texts``, whose vectors are ``vectors`` (n, d)."""
     tokens = [form.words(text) for text in texts]
@@ -84,6 +87,7 @@ def answer_features(
         *_form(context, texts, tokens, low),
         _again(texts),
         _logprobs(logprobs),
+        model.expected_overlap(context, texts),
     ]
     features: Floats = np.stack(columns, axis=1) / _SCALES
     return features

@@ -16,6 +16,7 @@ from hydra_cli.modeling.factorized.label_features import label_features, ordinal
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.record_features import record_features
+from hydra_cli.modeling.factorized.word_model import WordModel
 
 Floats = NDArray[np.float64]
 
@@ -118,7 +119,7 @@ def history_lists(
 
 
 def answer_list(
-    example: TrainingExample, vectors: Mapping[str, NDArray[np.float32]]
+    example: TrainingExample, vectors: Mapping[str, NDArray[np.float32]], model: WordModel
 ) -> ItemList | None:
     """The LLM's answers of one example; None without graded answers that differ."""
     if not example.quality or max(example.quality) == min(example.quality):
@@ -126,7 +127,7 @@ def answer_list(
     texts = [candidate.text for candidate in example.candidates]
     logprobs = [candidate.logprob for candidate in example.candidates]
     features = answer_features(
-        example.context, texts, np.stack([vectors[text] for text in texts]), logprobs
+        example.context, texts, np.stack([vectors[text] for text in texts]), logprobs, model
     )
     return ItemList(features, soft_targets(example.quality))
 

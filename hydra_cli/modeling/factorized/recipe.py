@@ -28,13 +28,16 @@ from hydra_cli.modeling.factorized import (
     lists,
     listwise,
     record_features,
+    word_model,
 )
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.factorized.shrinkage import choose_precision
+from hydra_cli.modeling.factorized.word_model import WordModel
 from hydra_cli.modeling.weights import Card, Weights
 
+_WORD_TENSORS = ("weights", "outputs", "inputs")
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
 
 HISTORY_PRECISION = 3.0
@@ -87,8 +90,16 @@ class FactorizedRecipe:
             }
             settings["labels"] = list(model.labels)
         else:
-            vectors = _answer_vectors(examples, encoder)
-            answers = {u: _answer_lists(_of(u, examples), vectors) for u in users}
+            graded = [e for e in examples if e.quality]
+            vectors = _answer_vectors(graded, encoder)
+            everyone, apart = word_model.train(histories, graded)
+            answers = {
+                u: _answer_lists(_of(u, graded), vectors, apart.get(u, everyone)) for u in users
+            }
+            tensors |= {
+                f"word_{name}": torch.from_numpy(getattr(everyone, name)).float()
+                for name in _WORD_TENSORS
+            }
         records = {u: _record_lists(_of(u, examples)) for u in users}
         for stage, prior, found in (
             ("rerank", torch.tensor(record_features.PRIOR, dtype=torch.float64), records),
@@ -132,7 +143,7 @@ class FactorizedRecipe:
             answers = [_label_lists(examples[u], task, model, encoder) for u in users]
         else:
             vectors = _answer_vectors([e for own in examples.values() for e in own], encoder)
-            answers = [_answer_lists(examples[user], vectors) for user in users]
+            answers = [_answer_lists(examples[user], vectors, _word_model(base)) for user in users]
         precision = {
             stage: base.card.settings.get(f"{stage}_head_precision")
             for stage in ("rerank", "adapt")
@@ -171,6 +182,7 @@ class FactorizedRecipe:
             weights["rerank"].numpy(),
             weights["adapt"].numpy(),
             _label_model(base),
+            _word_model(base),
         )
 
     def _check(self, base: Weights, task: TaskSpec, encoder: TextEncoder) -> None:
@@ -226,9 +238,11 @@ def _label_lists(
 
 
 def _answer_lists(
-    examples: Sequence[TrainingExample], vectors: Mapping[str, NDArray[np.float32]]
+    examples: Sequence[TrainingExample],
+    vectors: Mapping[str, NDArray[np.float32]],
+    model: WordModel,
 ) -> list[ItemList]:
-    found = [lists.answer_list(example, vectors) for example in examples]
+    found = [lists.answer_list(example, vectors, model) for example in examples]
     return [one for one in found if one is not None]
 
 
@@ -273,3 +287,9 @@ def _label_model(base: Weights) -> LabelModel:
     if not labels:
         return label_model.empty()
     return LabelModel(labels, *(base.tensors[f"label_{name}"].numpy() for name in _LABEL_TENSORS))
+
+
+def _word_model(base: Weights) -> WordModel:
+    if "word_weights" not in base.tensors:
+        return word_model.untrained()
+    return WordModel(*(base.tensors[f"word_{name}"].double().numpy() for name in _WORD_TENSORS))

@@ -16,6 +16,7 @@ from hydra_cli.modeling.factorized.answer_features import answer_features
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.lists import closed_features, labels_of
 from hydra_cli.modeling.factorized.record_features import record_features
+from hydra_cli.modeling.factorized.word_model import WordModel
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -32,7 +33,8 @@ class FactorizedScorer:
     encoder: TextEncoder
     rerank_weights: Floats  # (f,)
     adapt_weights: Floats  # (f,)
-    model: LabelModel
+    labels: LabelModel
+    words: WordModel
 
     def rerank(
         self, context: QueryContext, shortlist: Sequence[Scored[Record]]
@@ -56,7 +58,7 @@ class FactorizedScorer:
         expected loss for ratings, so that the first is the Bayes choice.
         """
         if self.task.closed:
-            labels = labels_of(context, self.task, self.model.labels)
+            labels = labels_of(context, self.task, self.labels.labels)
             if labels:
                 return self._labels(context, labels, candidates)
         if not candidates:
@@ -67,14 +69,16 @@ class FactorizedScorer:
             scores = np.array([texts.count(text) / len(texts) for text in texts])
         else:
             vectors = self.encoder.encode(texts)
-            scores = answer_features(context, texts, vectors, logprobs) @ self.adapt_weights
+            scores = (
+                answer_features(context, texts, vectors, logprobs, self.words) @ self.adapt_weights
+            )
         return _ordered(list(candidates), scores)
 
     def _labels(
         self, context: QueryContext, labels: Sequence[str], candidates: Sequence[Candidate]
     ) -> list[Scored[Candidate]]:
         answers = [candidate.text for candidate in candidates]
-        features = closed_features(context, self.task, labels, answers, self.model, self.encoder)
+        features = closed_features(context, self.task, labels, answers, self.labels, self.encoder)
         scores = log_softmax(features @ self.adapt_weights)
         if self.task.kind == "rating":
             values = np.array([float(label) for label in labels])
