@@ -291,6 +291,7 @@ def test_help_lists_the_command() -> None:
     assert " eval " in CliRunner().invoke(app, ["--help"]).output
 
 
+@pytest.mark.slow
 def test_sigkill_and_resume_make_no_call_twice(arguments: list[str], tmp_path: Path) -> None:
     """A run killed without warning, twice; the server counts."""
     with FaultServer(said, delay=0.05) as server:

@@ -34,8 +34,12 @@ def test_the_folder_holds_everything(results: list[TaskResult], tmp_path: Path) 
         assert (page.parent / picture).is_file()
 
 
-def test_plots_are_well_formed_and_take_the_pages_colour(results: list[TaskResult]) -> None:
-    made = plots.all_plots(results)
+@pytest.fixture(scope="module")
+def made(results: list[TaskResult]) -> dict[str, str]:
+    return plots.all_plots(results)
+
+
+def test_plots_are_well_formed_and_take_the_pages_colour(made: dict[str, str]) -> None:
     assert len(made) == 4
     for svg in made.values():
         for text in (svg, plots.standalone(svg)):
@@ -49,8 +53,10 @@ def test_plots_are_well_formed_and_take_the_pages_colour(results: list[TaskResul
     assert "hydra-pers" in gains
 
 
-def test_the_same_results_give_the_same_plots(results: list[TaskResult]) -> None:
-    assert plots.all_plots(results) == plots.all_plots(results)
+def test_the_same_results_give_the_same_plots(
+    results: list[TaskResult], made: dict[str, str]
+) -> None:
+    assert plots.all_plots(results) == made
 
 
 class Tags(HTMLParser):
@@ -71,8 +77,10 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_balanced_and_asks_nobody(results: list[TaskResult]) -> None:
-    page = html.page(results, plots.all_plots(results))
+def test_the_page_is_balanced_and_asks_nobody(
+    results: list[TaskResult], made: dict[str, str]
+) -> None:
+    page = html.page(results, made)
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
