@@ -23,6 +23,7 @@ from hydra_cli.backends.lancedb_store import LanceHistoryStore
 from hydra_cli.backends.store_dedup import mark_forgotten
 from hydra_cli.backends.store_errors import store_errors
 from hydra_cli.backends.store_keys import key_of
+from hydra_cli.backends.task_file import drop_task, keep_labels, load_tasks
 from hydra_cli.core.errors import NotFound
 
 OPERATION = "forget"
@@ -109,6 +110,7 @@ def _erase(store: LanceHistoryStore, scope: Scope) -> None:
     if scope.task is None and scope.record is None:
         _remove(store.folder.heads_of(scope.user))
     _forget_answers(store, scope.user)
+    _forget_labels(store, scope, {task for *_, task in keys})
     _remove(store.folder.backups)
     for name in [*_vector_tables(store), tables.RECORDS]:
         table = store.table(name)
@@ -165,7 +167,30 @@ def _forget_answers(store: LanceHistoryStore, user: str) -> None:
     if store.folder.answers.is_file():
         from hydra_cli.backends.answer_cache import AnswerCache
 
-        AnswerCache(store.folder.answers).forget(user)
+        cache = AnswerCache(store.folder.answers)
+        try:
+            cache.forget(user)
+        finally:
+            cache.close()
+
+
+def _forget_labels(store: LanceHistoryStore, scope: Scope, names: set[str]) -> None:
+    """Labels learned from the forgotten records alone, and tasks without any other record."""
+    known = load_tasks(store.folder.root)
+    for name in sorted(names & known.keys()):
+        rows = store.dataset(tables.RECORDS).to_table(
+            columns=["user", "id", "output"], filter=f"task_key = {key_of(name)}"
+        )
+        going = pc.equal(rows["user"], scope.user)
+        if scope.record is not None:
+            going = pc.and_(going, pc.equal(rows["id"], scope.record))
+        left = rows.filter(pc.invert(going))
+        if left.num_rows == 0:
+            drop_task(store.folder.root, name)
+            continue
+        lost = set(rows.filter(going)["output"].to_pylist())
+        lost -= set(pc.unique(left["output"]).to_pylist())
+        keep_labels(store.folder.root, name, set(known[name].labels) - lost)
 
 
 def _count(folder: Path) -> int:

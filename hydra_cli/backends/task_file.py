@@ -59,6 +59,11 @@ def keep_labels(folder: Path, name: str, labels: Collection[str]) -> None:
     _change(folder, prune)
 
 
+def drop_task(folder: Path, name: str) -> None:
+    """Forget a recognised task: its last record is gone."""
+    _change(folder, lambda known: {key: spec for key, spec in known.items() if key != name})
+
+
 def _joined(known: TaskSpec | None, spec: TaskSpec) -> TaskSpec:
     if known is None or known.kind != spec.kind or spec.kind != "classification":
         return spec

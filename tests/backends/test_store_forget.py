@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 
 from hydra_cli.backends import journal, store_forget, store_upkeep
+from hydra_cli.backends.answer_cache import AnswerCache, StoredCall, cache_key
 from hydra_cli.backends.files import name_of, write_atomic
 from hydra_cli.backends.lancedb_store import LanceHistoryStore
 from hydra_cli.backends.store_forget import Scope
+from hydra_cli.backends.task_file import load_tasks, save_task
 from hydra_cli.core.errors import NotFound
+from hydra_cli.core.protocols import ChatRequest, Message, Sampling
 from hydra_cli.core.records import Record
+from hydra_cli.core.tasks import TaskSpec
 from tests.backends.store_helpers import (
     DIMENSION,
     ENCODER,
@@ -98,6 +102,36 @@ def test_a_user_is_forgotten_to_the_last_byte(store: LanceHistoryStore) -> None:
     assert (store.folder.work / f"{name_of('u1')}.supervision.json").is_file()
     assert store.search_text("u1", "t", "question", 1)
     assert list(store.folder.work.glob("op-*")) == []
+
+
+def test_labels_that_nobody_else_used_are_forgotten(store: LanceHistoryStore) -> None:
+    def label(user: str, i: int, task: str, output: str) -> Record:
+        return Record(user, f"{task}{i}", task, f"text {i}", output)
+
+    mine = [label(SECRET_USER, 1, "kinds", SECRET_OUTPUT), label(SECRET_USER, 2, "kinds", "bug")]
+    store.add([*mine, label("u1", 1, "kinds", "bug"), label(SECRET_USER, 1, SECRET_META, "own")])
+    for name, labels in (("kinds", ("bug", "offered", SECRET_OUTPUT)), (SECRET_META, ("own",))):
+        save_task(store.folder.root, TaskSpec(name, "classification", "Name it.", labels))
+    assert files_with(store.folder.root, SECRET_OUTPUT.encode())
+    store_forget.erase(store, Scope(SECRET_USER))
+    assert files_with(store.folder.root, *NEEDLES) == []
+    tasks = load_tasks(store.folder.root)
+    assert {name: spec.labels for name, spec in tasks.items()} == {"kinds": ("bug", "offered")}
+
+
+def test_cached_answers_are_forgotten(store: LanceHistoryStore) -> None:
+    cache = AnswerCache(store.folder.answers)
+    sampling = Sampling(n=1)
+    for user in (SECRET_USER, "u1"):
+        messages: tuple[Message, ...] = ({"role": "user", "content": f"{user} asks"},)
+        request = ChatRequest(messages, sampling, user)
+        call = StoredCall(0, ((f"{user} is told {SECRET_OUTPUT * (user != 'u1')}", None),), 1, 1)
+        cache.put(cache_key("model", request), call, model="m", max_tokens=8, users=[user])
+    cache.close()
+    assert "cache/answers.sqlite" in files_with(store.folder.root, *NEEDLES)
+    store_forget.erase(store, Scope(SECRET_USER))
+    assert files_with(store.folder.root, *NEEDLES) == []
+    assert files_with(store.folder.root, b"u1 is told") != []
 
 
 def test_an_open_reader_goes_on(store: LanceHistoryStore) -> None:
