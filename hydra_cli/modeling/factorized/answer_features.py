@@ -32,28 +32,27 @@ class Feature:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("shared words", 0.06, 0.35),
-    Feature("shared bigrams", 0.04, 0.1),
-    Feature("shared meaning", 0.08, 0.1),
-    Feature("query meaning", 0.1, 0.25),
-    Feature("words in query", 0.18, 0.2),
-    Feature("query opening", 0.1, 0.15),
-    Feature("names not in query", 0.15, -0.1),
-    Feature("numbers not in query", 0.3, -0.1),
-    Feature("past outputs, nearest 3", 0.08, 0.25),
-    Feature("past outputs, mean", 0.04, 0.0),
-    Feature("past outputs of similar inputs", 0.08, 0.1),
-    Feature("user's words", 0.5, 0.1),
-    Feature("copied", 0.15, 0.0),
-    Feature("longer than usual", 1.2, -0.1),
-    Feature("length off usual", 0.8, -0.1),
-    Feature("capitals off usual", 0.15, -0.1),
-    Feature("habits", 0.8, 0.1),
-    Feature("opening word", 1.0, 0.05),
-    Feature("repetition", 0.08, -0.1),
-    Feature("cut off", 0.4, -0.1),
-    Feature("odd characters", 0.03, -0.1),
-    Feature("same answer again", 0.2, 0.0),
+    Feature("shared words", 0.06, 0.05),
+    Feature("shared bigrams", 0.04, 0.0),
+    Feature("shared meaning", 0.08, 0.0),
+    Feature("query meaning", 0.1, 0.2),
+    Feature("words in query", 0.18, 0.08),
+    Feature("query opening", 0.1, 0.0),
+    Feature("names not in query", 0.15, 0.0),
+    Feature("numbers not in query", 0.3, 0.0),
+    Feature("past outputs, nearest 3", 0.08, 0.1),
+    Feature("past outputs, mean", 0.04, -0.05),
+    Feature("past outputs of similar inputs", 0.08, 0.0),
+    Feature("user's words", 0.5, 0.08),
+    Feature("copied", 0.15, 0.03),
+    Feature("longer than usual", 1.2, -0.03),
+    Feature("length off usual", 0.8, -0.06),
+    Feature("capitals off usual", 0.15, -0.02),
+    Feature("habits", 0.8, 0.02),
+    Feature("opening word", 1.0, 0.02),
+    Feature("repetition", 0.08, -0.05),
+    Feature("cut off", 0.4, 0.0),
+    Feature("odd characters", 0.03, -0.05),
     Feature("log-probability", 0.3, 0.1),
     Feature("expected overlap", 0.04, 0.4),
 )
@@ -85,7 +84,6 @@ def answer_features(
         *_closeness_to_query(context, tokens, low, vectors),
         *_closeness_to_past(context, low, vectors),
         *_form(context, texts, tokens, low),
-        _again(texts),
         _logprobs(logprobs),
         model.expected_overlap(context, texts),
     ]
@@ -209,12 +207,6 @@ def _form(
         np.array(cut),
         np.array(odd),
     ]
-
-
-def _again(texts: Sequence[str]) -> Floats:
-    """The share of the other answers that read exactly the same."""
-    counts = Counter(texts)
-    return np.array([(counts[text] - 1) / max(len(texts) - 1, 1) for text in texts])
 
 
 def _logprobs(given: Sequence[float | None]) -> Floats:

@@ -25,7 +25,7 @@ NAMES = (
     "output frequency",
     "input length",
 )
-PRIOR = (1.0, 0.3, 0.3, 1.0, 0.3, 0.5, 0.1, 0.0, 0.0)
+PRIOR = (0.8, 0.2, 0.2, 0.5, 0.1, 0.5, 0.05, 0.0, 0.0)
 
 
 def record_features(context: QueryContext, shortlist: Sequence[Scored[Record]]) -> Floats:
