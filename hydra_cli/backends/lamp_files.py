@@ -15,6 +15,7 @@ from typing import Any
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.records import Query, Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.times import parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +77,17 @@ def profile_record(item: Mapping[str, Any], user: str, task: TaskSpec) -> Record
         task=task.name,
         input=str(item[task.input_field]),
         output=str(item[task.output_field]),
-        time=parse_time(item.get("date")),
+        time=_time(item.get("date")),
         metadata={key: str(value) for key, value in item.items() if key not in main},
     )
 
 
-def parse_time(value: object) -> datetime | None:
-    """ISO text or unix seconds as an aware UTC time; None where it is neither."""
-    if value is None or value == "":
-        return None
+def _time(value: object) -> datetime | None:
+    """When a record was written; what can't be read is unknown, never a wrong time."""
     try:
-        if isinstance(value, (int, float)):
-            return datetime.fromtimestamp(value, tz=timezone.utc)
-        found = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except (ValueError, OverflowError, OSError):
+        return parse_time(value)
+    except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _example(question: Mapping[str, Any], reference: str, task: TaskSpec, source: Path) -> Example:
@@ -104,11 +100,13 @@ def _example(question: Mapping[str, Any], reference: str, task: TaskSpec, source
             f"{source}: question {question['id']!r} lacks the field {error}",
             hint=f"task {task.name} wants {task.input_field} and {task.output_field}",
         ) from error
+    unique: dict[str, Record] = {}
+    for record in records:  # the first of an id that stands there twice, as at ingest
+        unique.setdefault(record.id, record)
     epoch = datetime.min.replace(tzinfo=timezone.utc)
-    records.sort(key=lambda record: record.time or epoch)
-    unique = {record.id: record for record in records}
+    ordered = sorted(unique.values(), key=lambda record: record.time or epoch)
     query = Query(user, str(question["id"]), task.name, content, labels=labels)
-    return Example(query, reference, tuple(unique.values()))
+    return Example(query, reference, tuple(ordered))
 
 
 def _load(path: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.prompts import build_messages
@@ -17,17 +17,24 @@ from hydra_cli.core.protocols import (
     Progress,
     TextEncoder,
 )
-from hydra_cli.core.records import Answer, Candidate, Query, QueryContext, Record, Scored
+from hydra_cli.core.records import Answer, Candidate, Query, QueryContext, Record, Scored, Usage
 from hydra_cli.core.retrieval import retrieve
-from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.sequential import StopRule, draw_until_clear
+from hydra_cli.core.tasks import Kind, TaskSpec
 from hydra_cli.workflows.embed import load_context
 from hydra_cli.workflows.personalize import Personalization
 from hydra_cli.workflows.supervise import sampling_for
 
+CLEAR_MARGIN: dict[Kind, float] = {"generation": 1.0, "classification": 0.5, "rating": 0.5}
+"""A lead in the adapter's score at which more answers would seldom change the winner."""
+
 
 @dataclass(frozen=True, slots=True)
 class AskPlan:
-    """How one query is answered. ``shortlist`` records are reranked, ``k`` are shown."""
+    """How one query is answered. ``shortlist`` records are reranked, ``k`` are shown.
+
+    ``sequential`` stops asking for answers once the winner is clear.
+    """
 
     k: int = 4
     n: int = 8
@@ -149,20 +156,47 @@ def ask(
         messages = build_messages(query, evidence, task)
     n, temperature = (plan.n, plan.temperature) if personal.adapt else (1, 0.0)
     sampling = sampling_for(task, n=n, temperature=temperature, seed=plan.seed)
-    with watch.stage("generate"):
-        completion = chat.complete(ChatRequest(messages, sampling, query.user))
-    with watch.stage("adapt"):
-        candidates = adapt(context, evidence, completion.candidates, personal)
+    request = ChatRequest(messages, sampling, query.user)
+    drawn = _Drawn(chat, request, watch)
+
+    def score(answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
+        with watch.stage("adapt"):
+            return adapt(context, evidence, answers, personal)
+
+    if plan.sequential and personal.adapt:
+        rule = StopRule(CLEAR_MARGIN[task.kind])
+        candidates = draw_until_clear(drawn, score, most=plan.n, rule=rule)
+    else:
+        candidates = score(drawn(n))
     return Answer(
         text=shown_text(candidates, task, query),
         query=query,
         candidates=tuple(candidates),
         evidence=tuple(evidence),
         stages=personal.stages,
-        usage=completion.usage,
+        usage=drawn.usage,
         seconds=watch.seconds,
-        details={"answers": list(completion.texts), "model": chat.name, "messages": messages},
+        details={"answers": list(drawn.texts), "model": chat.name, "messages": messages},
     )
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """The answers to one request so far; asking for more tops them up."""
+
+    chat: ChatModel
+    request: ChatRequest
+    watch: Stopwatch
+    texts: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+    def __call__(self, count: int) -> tuple[Candidate, ...]:
+        sampling = replace(self.request.sampling, n=count)
+        with self.watch.stage("generate"):
+            completion = self.chat.complete(replace(self.request, sampling=sampling))
+        self.usage += completion.usage
+        self.texts = completion.texts
+        return completion.candidates
 
 
 def adapt(

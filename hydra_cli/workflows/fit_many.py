@@ -108,8 +108,11 @@ def price_of_fit(
 
     Labels from the history alone ask no LLM: there is no stage then.
     """
+    from hydra_cli.backends.answer_cache import AnswerCache
+    from hydra_cli.backends.chat_setup import cache_path
     from hydra_cli.backends.pricing import estimate
 
+    kept = AnswerCache(cache_path(settings.store)) if settings.cache else None
     stages: dict[str, dict[str, Any]] = {}
     prompt: tuple[Message, ...] = ()
     for task in tasks if labels.answers else ():
@@ -125,6 +128,6 @@ def price_of_fit(
             progress=progress,
         )
         for stage, requests in by_stage.items():
-            stages[f"{task.name}: {stage}"] = asdict(estimate(requests, settings.model))
+            stages[f"{task.name}: {stage}"] = asdict(estimate(requests, settings.model, cache=kept))
             prompt = prompt or (requests[0].messages if requests else ())
     return stages, prompt

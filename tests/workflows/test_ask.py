@@ -78,6 +78,22 @@ def test_with_every_stage_off_one_greedy_rag_answer_comes_back(
     assert (chat.requests[0].sampling.n, chat.requests[0].sampling.temperature) == (1, 0.0)
 
 
+def test_sequential_asks_for_fewer_answers_where_all_say_the_same(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    query = make_query("the tram", "u1", HEADLINES)
+    plan = replace(PLAN, n=8, sequential=True)
+    for text, most in ((lambda request, i: "the same", 2), (lambda request, i: f"tram {i}", 8)):
+        chat = ScriptedChat(text)
+        answer = ask(
+            query, HEADLINES, store=crowd, encoder=encoder, chat=chat,
+            personal=personal(tmp_path, encoder), plan=plan,
+        )  # fmt: skip
+        assert len(answer.details["answers"]) <= most
+        assert answer.usage.calls == len(chat.requests)
+    assert len(answer.details["answers"]) > 2
+
+
 def test_prompt_can_be_seen_without_sending_it(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
