@@ -108,6 +108,8 @@ def test_batches_hold_every_row_once_and_stay_in_budget() -> None:
     batches = list(sorted_batches(lengths, 64))
     assert sorted(row for batch in batches for row in batch) == list(range(8))
     assert all(len(b) * max(lengths[i] for i in b) <= 64 or len(b) == 1 for b in batches)
+    steps = list(sorted_batches([100] * 4 + [20] * 4, 4096))
+    assert steps == [[0, 1, 2, 3], [4, 5, 6, 7]]  # short pairs aren't padded to 100
     shuffled = shuffled_batches(lengths, 3, "s")
     assert sorted(row for batch in shuffled for row in batch) == list(range(8))
     assert shuffled == shuffled_batches(lengths, 3, "s") != shuffled_batches(lengths, 3, "t")

@@ -109,12 +109,20 @@ class PairEncoder:
 
 
 def sorted_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows in batches of similar length, longest first, each within ``budget`` padded tokens."""
+    """Rows in batches of similar length, longest first, each within ``budget`` padded tokens.
+
+    A batch of some size also ends where pairs get much shorter: padding them
+    would cost more than another batch.
+    """
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
+        if batch:
+            longest = lengths[batch[0]]
+            full = (len(batch) + 1) * longest > budget
+            shorter = lengths[row] < 0.75 * longest and len(batch) * longest >= 256
+            if full or shorter:
+                yield batch
+                batch = []
         batch.append(row)
     if batch:
         yield batch
