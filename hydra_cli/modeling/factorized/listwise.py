@@ -20,7 +20,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 
 STEPS = 50
-TOLERANCE = 1e-8
+TOLERANCE = 1e-12
 _HALVINGS = 20
 
 

@@ -1,0 +1,319 @@
+"""The default recipe on made-up people: no leaks, no chance, no mixed-up files."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hydra_cli.backends.memory import HashEncoder
+from hydra_cli.core.errors import ModelError, NotFound
+from hydra_cli.core.protocols import Scorer
+from hydra_cli.core.records import (
+    Candidate,
+    History,
+    Query,
+    QueryContext,
+    Record,
+    Scored,
+    TrainingExample,
+)
+from hydra_cli.core.retrieval import retrieve
+from hydra_cli.core.similarity import grade
+from hydra_cli.core.tasks import PRESETS, TaskSpec
+from hydra_cli.modeling.factorized import lists, word_model
+from hydra_cli.modeling.factorized.label_model import empty, train
+from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+from hydra_cli.modeling.factorized.scorer import expected_loss
+from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.modeling.weights import Weights
+from hydra_cli.workflows.progress import Silent
+
+ENCODER = HashEncoder(32)
+TOPICS = {
+    "sports": ["match", "goal", "team", "player", "season", "coach"],
+    "politics": ["senate", "vote", "law", "president", "party", "bill"],
+    "comedy": ["joke", "laugh", "show", "host", "funny", "sketch"],
+}
+NEWS = replace(PRESETS["LaMP_2N"], labels=tuple(TOPICS))
+RATING = PRESETS["LaMP_3"]
+HEADLINE = PRESETS["LaMP_4"]
+TASKS = (NEWS, RATING, HEADLINE)
+
+
+def make_history(user: str, task: TaskSpec, count: int = 8) -> History:
+    draw = random.Random(f"{user}{task.name}")
+    records = []
+    for i in range(count):
+        topic = draw.choice(list(TOPICS))
+        text = " ".join(draw.choices(TOPICS[topic], k=8))
+        output = {"classification": topic, "rating": str(draw.choice([3, 4, 5]))}.get(
+            task.kind, " ".join(text.split()[:4]).title()
+        )
+        records.append(Record(user, f"{user}-{i}", task.name, text, output))
+    inputs = ENCODER.encode([record.input for record in records])
+    outputs = None if task.closed else ENCODER.encode([record.output for record in records])
+    return History(user, tuple(records), inputs, outputs)
+
+
+def make_examples(history: History, task: TaskSpec) -> list[TrainingExample]:
+    draw = random.Random(history.user)
+    found = []
+    for row, record in enumerate(history.records):
+        query = Query(record.user, record.id, task.name, record.input, labels=task.labels)
+        context = QueryContext(query, history.inputs[row], history.without(record))
+        if task.kind == "generation":
+            texts = [" ".join(draw.sample(record.input.split(), 4)) for _ in range(4)]
+        else:
+            texts = [draw.choice(task.labels) for _ in range(3)] + ["nonsense"]
+        shortlist = tuple(retrieve(context, how="fused", k=5))
+
+        def graded(text: str, reference: str = record.output) -> float:
+            return grade(prediction=text, reference=reference, task=task)
+
+        found.append(
+            TrainingExample(
+                context,
+                record.output,
+                shortlist,
+                tuple(graded(scored.item.output) for scored in shortlist),
+                evidence=shortlist[:2],
+                candidates=tuple(Candidate(text, i) for i, text in enumerate(texts)),
+                quality=tuple(graded(text) for text in texts),
+            )
+        )
+    return found
+
+
+HISTORIES = {task.name: [make_history(f"u{i}", task) for i in range(5)] for task in TASKS}
+RECIPE = FactorizedRecipe()
+
+
+def train_base(task: TaskSpec, seed: int = 0) -> Weights:
+    histories = HISTORIES[task.name]
+    examples = [e for history in histories for e in make_examples(history, task)]
+    return RECIPE.train_base(task, examples, histories, ENCODER, seed=seed, progress=Silent())
+
+
+BASES = {task.name: train_base(task) for task in TASKS}
+
+
+def fit(task: TaskSpec, base: Weights) -> dict[str, Weights]:
+    examples = {h.user: make_examples(h, task) for h in HISTORIES[task.name]}
+    return RECIPE.fit_heads(base, task, examples, ENCODER, seed=0, progress=Silent())
+
+
+def adapt(scorer: Scorer, example: TrainingExample) -> list[Scored[Candidate]]:
+    return scorer.adapt(example.context, example.evidence, example.candidates)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_training_is_the_same_twice(task: TaskSpec) -> None:
+    again = train_base(task)
+    assert again.fingerprint == BASES[task.name].fingerprint
+    heads = fit(task, again)
+    assert {user: head.fingerprint for user, head in heads.items()} == {
+        user: head.fingerprint for user, head in fit(task, again).items()
+    }
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_counts_are_exact(task: TaskSpec) -> None:
+    histories = HISTORIES[task.name]
+    examples = [e for history in histories for e in make_examples(history, task)]
+    counts = BASES[task.name].card.counts
+    assert counts["users"] == 5
+    assert counts["rerank lists"] == sum(len(set(e.relevance or ())) > 1 for e in examples)
+    if task.closed:
+        assert counts["history lists"] == sum(len(h) for h in histories)
+        assert counts["adapt lists"] == len(examples)
+    else:
+        assert counts["adapt lists"] == sum(len(set(e.quality or ())) > 1 for e in examples)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_reference_reaches_targets_alone(task: TaskSpec) -> None:
+    """A canary in the reference, the grades untouched: features stay byte for byte."""
+    example = make_examples(HISTORIES[task.name][0], task)[0]
+    canary = next(label for label in (*task.labels, "canary") if label != example.reference)
+    other = replace(example, reference=canary)
+    if task.closed:
+        model = train(HISTORIES[task.name][1:], task.labels)
+        before = lists.label_list(example, task, model, ENCODER)
+        after = lists.label_list(other, task, model, ENCODER)
+        assert before is not None
+        assert after is not None
+        assert not np.array_equal(before.targets, after.targets)
+    else:
+        texts = [candidate.text for candidate in example.candidates]
+        vectors = dict(zip(texts, ENCODER.encode(texts), strict=True))
+        before = lists.answer_list(example, vectors, word_model.untrained())
+        after = lists.answer_list(other, vectors, word_model.untrained())
+        assert before is not None
+        assert after is not None
+    np.testing.assert_array_equal(before.features, after.features)
+
+
+def test_a_users_own_records_teach_no_model_that_judges_them() -> None:
+    """Honest word and label models are the same whatever the user wrote."""
+    histories = HISTORIES[HEADLINE.name]
+    examples = [e for history in histories for e in make_examples(history, HEADLINE)]
+    canary = replace(histories[0].records[0], output="Xylophone Canary")
+    records = (canary, *histories[0].records[1:])
+    changed = [replace(histories[0], records=records), *histories[1:]]
+    _, honest = word_model.train(histories, examples)
+    _, other = word_model.train(changed, examples)
+    np.testing.assert_allclose(honest["u0"].outputs, other["u0"].outputs)
+    assert not np.allclose(honest["u1"].outputs, other["u1"].outputs)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("trained", [False, True])
+def test_scorers_answer_with_and_without_training(task: TaskSpec, trained: bool) -> None:
+    base = (
+        BASES[task.name]
+        if trained
+        else RECIPE.train_base(task, [], [], ENCODER, seed=0, progress=Silent())
+    )
+    scorer = RECIPE.scorer(base, None, task, ENCODER)
+    example = make_examples(HISTORIES[task.name][0], task)[0]
+    found = adapt(scorer, example)
+    assert [scored.score for scored in found] == sorted((s.score for s in found), reverse=True)
+    expected = set(task.labels) if task.closed else {c.text for c in example.candidates}
+    assert {scored.item.text for scored in found} == expected
+    assert len(scorer.rerank(example.context, example.shortlist)) == len(example.shortlist)
+    nobody = QueryContext(
+        example.context.query, example.context.vector, example.context.history.take([])
+    )
+    assert len(scorer.adapt(nobody, (), example.candidates)) == len(found)
+    assert scorer.rerank(nobody, ()) == []
+    if not task.closed:
+        assert scorer.adapt(nobody, (), ()) == []
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations([0, 1, 2, 3]), st.sampled_from(TASKS), st.integers(0, 7))
+def test_order_of_answers_changes_no_score(order: list[int], task: TaskSpec, row: int) -> None:
+    scorer = RECIPE.scorer(BASES[task.name], None, task, ENCODER)
+    example = make_examples(HISTORIES[task.name][1], task)[row]
+    mixed = replace(example, candidates=tuple(example.candidates[i] for i in order))
+    first = {scored.item.text: scored.score for scored in adapt(scorer, example)}
+    second = {scored.item.text: scored.score for scored in adapt(scorer, mixed)}
+    assert first == pytest.approx(second)
+
+
+def test_a_label_keeps_the_first_answer_that_named_it() -> None:
+    scorer = RECIPE.scorer(BASES[NEWS.name], None, NEWS, ENCODER)
+    context = make_examples(HISTORIES[NEWS.name][0], NEWS)[0].context
+    answers = (Candidate("x", 0), Candidate("Comedy!", 1, -0.5), Candidate("comedy", 2))
+    by_label = {s.item.text: s.item for s in scorer.adapt(context, (), answers)}
+    assert (by_label["comedy"].sample, by_label["comedy"].logprob) == (1, -0.5)
+    assert by_label["sports"].sample is None
+
+
+def test_labels_nobody_declared_are_learned_from_records() -> None:
+    task = replace(NEWS, labels=())
+    history = HISTORIES[NEWS.name][0]
+    base = RECIPE.train_base(task, [], [], ENCODER, seed=0, progress=Silent())
+    query = Query("u0", "q", task.name, "a goal by the team")
+    context = QueryContext(query, ENCODER.encode([query.text])[0], history)
+    found = RECIPE.scorer(base, None, task, ENCODER).adapt(context, (), (Candidate("odd", 0),))
+    assert {s.item.text for s in found} == {record.output for record in history.records}
+    empty_handed = replace(context, history=history.take([]))
+    found = RECIPE.scorer(base, None, task, ENCODER).adapt(
+        empty_handed, (), (Candidate("b", 0), Candidate("a", 1), Candidate("a", 2))
+    )
+    assert found[0].item.text == "a"
+
+
+def test_ratings_are_bayes_choices() -> None:
+    values = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    torn = np.array([0.45, 0.0, 0.0, 0.0, 0.55])
+    assert int(expected_loss(torn, values).argmin()) == 2  # the mean, not the mode
+    sure = np.array([0.0, 0.0, 0.1, 0.8, 0.1])
+    assert int(expected_loss(sure, values).argmin()) == 3
+    by_hand = 0.45 * (2 + 0.2 * 4) + 0.55 * (2 + 0.2 * 4)
+    assert expected_loss(torn, values)[2] == pytest.approx(by_hand)
+
+
+def test_the_users_own_habit_beats_the_crowd_without_training() -> None:
+    base = RECIPE.train_base(NEWS, [], [], ENCODER, seed=0, progress=Silent())
+    records = tuple(Record("me", str(i), NEWS.name, f"thing {i}", "comedy") for i in range(9))
+    history = History("me", records, ENCODER.encode([r.input for r in records]))
+    query = Query("me", "q", NEWS.name, "nothing said before", labels=NEWS.labels)
+    context = QueryContext(query, ENCODER.encode([query.text])[0], history)
+    scorer = RECIPE.scorer(base, None, NEWS, ENCODER)
+    assert scorer.adapt(context, (), (Candidate("sports", 0),))[0].item.text == "comedy"
+
+
+def test_heads_are_small_and_start_at_the_population() -> None:
+    for task in TASKS:
+        base = BASES[task.name]
+        for user, head in fit(task, base).items():
+            assert head.card.user == user
+            for tensor in head.tensors.values():
+                assert tensor.numel() * tensor.element_size() <= 4096
+    nobody = RECIPE.fit_heads(
+        BASES[NEWS.name], NEWS, {"new": []}, ENCODER, seed=0, progress=Silent()
+    )
+    assert all(float(t.abs().max()) == 0.0 for t in nobody["new"].tensors.values())
+
+
+def test_finite_precision_moves_heads() -> None:
+    base = BASES[HEADLINE.name]
+    moved = Weights(
+        replace(base.card, settings={**base.card.settings, "adapt_head_precision": 1.0}),
+        base.tensors,
+    )
+    head = fit(HEADLINE, moved)["u0"]
+    assert float(head.tensors["adapt"].abs().max()) > 0.0
+    assert torch.isfinite(head.tensors["adapt"]).all()
+
+
+def test_files_of_another_kind_are_refused() -> None:
+    base = BASES[NEWS.name]
+    for changed in (
+        replace(base.card, recipe="hydra"),
+        replace(base.card, task="other"),
+        replace(base.card, encoder="other"),
+        replace(base.card, settings={**base.card.settings, "features": {}}),
+    ):
+        with pytest.raises(ModelError):
+            RECIPE.scorer(Weights(changed, base.tensors), None, NEWS, ENCODER)
+    head = fit(NEWS, base)["u0"]
+    strange = Weights(replace(head.card, base="another base"), head.tensors)
+    with pytest.raises(ModelError):
+        RECIPE.scorer(base, strange, NEWS, ENCODER)
+    RECIPE.scorer(base, head, NEWS, ENCODER)
+
+
+def test_files_survive_the_disk(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for task in TASKS:
+        base = BASES[task.name]
+        base.save(tmp_path / "base.safetensors")
+        loaded = Weights.load(tmp_path / "base.safetensors")
+        example = make_examples(HISTORIES[task.name][2], task)[3]
+        one, two = (RECIPE.scorer(b, None, task, ENCODER) for b in (base, loaded))
+        assert adapt(one, example) == adapt(two, example)
+
+
+def test_the_word_model_counts_expected_words() -> None:
+    weights = np.zeros(len(word_model.NAMES))  # every word stands there with chance 1/2
+    model = word_model.untrained(weights.tolist())
+    context = make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)[0].context
+    lengths = [len(word_model.stems(r.output)) for r in context.history.records]
+    length = (sum(lengths) + 10.0) / (len(lengths) + 1)
+    scores = model.expected_overlap(context, ["one two", "one one", ""])
+    assert scores == pytest.approx([2.0 / (2 + length), 1.0 / (2 + length), 0.0])
+
+
+def test_recipes_have_names() -> None:
+    assert recipe_named("hydra-pers").name == "hydra-pers"
+    with pytest.raises(NotFound):
+        recipe_named("no such recipe")
+    assert empty().labels == ()

@@ -1,0 +1,95 @@
+"""The gate's evidence: shrinkage, verdicts, and what it says about them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from hydra_cli.modeling.gate import Outcome, decide, gain_of
+
+
+def outcomes(
+    user: str, count: int, *, seed: int = 0, noise: float = 0.1, **means: float
+) -> list[Outcome]:
+    """``count`` held-out queries with each method's quality around its mean."""
+    draw = random.Random(f"{seed}{user}")
+    names = {name: name.replace("_", "+") for name in means}
+    return [
+        Outcome(user, {names[m]: mean + draw.gauss(0, noise) for m, mean in means.items()})  # type: ignore[misc]
+        for _ in range(count)
+    ]
+
+
+def crowd(count: int, **means: float) -> list[Outcome]:
+    return [o for i in range(count) for o in outcomes(f"u{i}", 4, **means)]
+
+
+def test_gain_without_evidence_of_others_is_normal_normal_by_hand() -> None:
+    own = [Outcome("a", {"adapt": 0.9, "rag": 0.5}), Outcome("a", {"adapt": 0.7, "rag": 0.5})]
+    gain = gain_of(own, [], stage="adapt", baseline="rag")
+    noise = (4 * 0.09 + 2 * 0.01) / 5  # four prior outcomes of variance 0.09, one degree of own
+    prior = 0.05**2 + 0.1**2
+    mean = (0.3 * 2 / noise) / (1 / prior + 2 / noise)
+    assert gain.mean == pytest.approx(mean)
+    assert gain.sd == pytest.approx((1 / prior + 2 / noise) ** -0.5)
+    assert (gain.own, gain.others) == (2, 0)
+
+
+def test_little_evidence_is_pulled_to_the_population() -> None:
+    others = crowd(20, adapt=0.6, rag=0.5)
+    bad_luck = [Outcome("me", {"adapt": 0.0, "rag": 0.2})]
+    assert decide(bad_luck, others).adapt
+    many = [Outcome("me", {"adapt": 0.0, "rag": 0.2})] * 60
+    assert not decide(many, others).adapt
+
+
+def test_a_stage_that_does_nothing_goes() -> None:
+    decision = decide([], crowd(20, rag=0.5, rerank=0.5, adapt=0.5))
+    assert not decision.rerank
+    assert not decision.adapt
+    assert all("off" in line for line in decision.lines)
+
+
+def test_a_stage_that_wins_stays_and_says_why() -> None:
+    decision = decide(
+        outcomes("me", 3, rag=0.5, rerank=0.6, adapt=0.7, **{"rerank_adapt": 0.8}),
+        crowd(20, rag=0.5, rerank=0.6, adapt=0.7, **{"rerank_adapt": 0.8}),
+    )
+    assert decision.rerank
+    assert decision.adapt
+    assert decision.card["rerank"] is True
+    assert "kept" in decision.card["adapt_reason"]
+    assert decision.card["gains"]["adapt"]["stage"] == "rerank+adapt"
+    assert json.loads(json.dumps(decision.card)) == decision.card
+
+
+def test_a_control_without_llm_must_not_do_better() -> None:
+    decision = decide([], crowd(20, rag=0.3, adapt=0.5, majority=0.8, knn=0.4))
+    assert not decision.adapt
+    assert "majority" in decision.lines[1]
+
+
+def test_the_plain_prompt_counts_as_a_rival() -> None:
+    assert not decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5)).adapt
+
+
+def test_own_outcomes_are_not_counted_twice() -> None:
+    own = outcomes("me", 5, adapt=0.9, rag=0.5)
+    alone = gain_of(own, [], stage="adapt", baseline="rag")
+    card = decide(own, own).card["gains"]["adapt"]["over rag"]
+    assert card["mean"] == pytest.approx(alone.mean, abs=1e-4)
+    assert card["others"] == 0
+
+
+def test_nothing_held_out_switches_off() -> None:
+    decision = decide([], [])
+    assert not decision.rerank
+    assert not decision.adapt
+    assert "nothing held out" in decision.lines[0]
+
+
+def test_few_lucky_outcomes_are_no_certainty() -> None:
+    lucky = [Outcome("me", {"adapt": 0.6, "rag": 0.5})] * 2
+    assert gain_of(lucky, [], stage="adapt", baseline="rag").probability < 0.8
