@@ -104,6 +104,25 @@ def run_task(
     return engine.finish()
 
 
+class _OnceNoted:
+    """A Progress that says each note once: folds and chunks repeat them."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self._said: set[str] = set()
+
+    def start(self, label: str, total: int | None) -> None:
+        self._inner.start(label, total)
+
+    def advance(self, steps: int = 1) -> None:
+        self._inner.advance(steps)
+
+    def note(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._inner.note(text)
+
+
 class _Engine:
     def __init__(
         self,
@@ -116,10 +135,10 @@ class _Engine:
         price: Price | None,
     ) -> None:
         self.questions, self.plan, self.encoder = questions, plan, encoder
-        self.open_recipe, self.progress = open_recipe, progress
+        self.open_recipe, self.progress = open_recipe, _OnceNoted(progress)
         self.task = questions.task
         self.methods, skipped = suited(plan.methods, self.task)
-        self.asker = Asker(chat, progress, price)
+        self.asker = Asker(chat, self.progress, price)
         references = [questions.references[item.key] for item in questions.items]
         self.run = TaskRun(
             questions,
