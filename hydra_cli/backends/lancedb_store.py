@@ -7,6 +7,7 @@ again on the newest version where upkeep removed the one they were reading.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,7 @@ from hydra_cli.backends import store_tables as tables
 from hydra_cli.backends import store_upkeep as upkeep
 from hydra_cli.backends.migrations import migrate
 from hydra_cli.backends.store_dedup import known_contents, split_forgotten, unmark_forgotten
-from hydra_cli.backends.store_errors import FOREIGN, store_errors
+from hydra_cli.backends.store_errors import FOREIGN, store_errors, translated
 from hydra_cli.backends.store_folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.backends.store_keys import key_of, record_key
 from hydra_cli.backends.store_lock import WriterLock
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors
 
 T = TypeVar("T")
+log = logging.getLogger("hydra_cli.store")
 
 _ATTEMPTS = 5
 _SPARE_ROWS = 64
@@ -122,7 +124,15 @@ class LanceHistoryStore:
     def _append(self, rows: pa.Table) -> None:
         table = self.table(tables.RECORDS)
         table.add(rows)
-        upkeep.upkeep(table)
+        self._tidy(table)
+
+    def _tidy(self, table: Table) -> None:
+        """Upkeep after a write that is committed: its failure must not look like the write's."""
+        try:
+            upkeep.upkeep(table)
+        except FOREIGN as error:
+            reason = translated(error, self.folder.root, "tidy").message
+            log.warning("the rows are stored, but merging files failed: %s", reason)
 
     def put_vectors(
         self,

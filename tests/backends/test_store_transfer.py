@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from hydra_cli.backends import store_forget
-from hydra_cli.backends.archives import describe_file
+from hydra_cli.backends.archives import Manifest, describe_file
 from hydra_cli.backends.files import name_of, write_atomic
 from hydra_cli.backends.lancedb_store import LanceHistoryStore
 from hydra_cli.backends.store_export import export_store
@@ -305,3 +306,31 @@ def test_bad_targets(store: LanceHistoryStore, tmp_path: Path) -> None:
         import_archive(tmp_path / "none", tmp_path / "other")
     assert not (tmp_path / "new").exists()
     assert not (tmp_path / "other").exists()
+
+
+def fuzz_manifests(cases: int, valid: bytes) -> int:
+    """Mutated manifests are read or refused as data; how many were refused."""
+    chance, refused = random.Random(0), 0
+    for _ in range(cases):
+        data = bytearray(valid)
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(data))
+            if chance.random() < 0.3:
+                del data[at : at + chance.randint(1, 20)]
+            elif chance.random() < 0.5:
+                data[at : at + 1] = chance.choice([b"null", b"-1", b"[", b"}", b'"', b"1e999", b""])
+            else:
+                data[at] = chance.randrange(256)
+            data = data or bytearray(b"{")
+        try:
+            Manifest.from_json(bytes(data))
+        except DataError:
+            refused += 1
+    return refused
+
+
+@pytest.mark.parametrize("cases", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_mutated_manifests(store: LanceHistoryStore, tmp_path: Path, cases: int) -> None:
+    export_store(store, tmp_path / "out")
+    refused = fuzz_manifests(cases, (tmp_path / "out" / "manifest.json").read_bytes())
+    assert cases // 10 < refused < cases
