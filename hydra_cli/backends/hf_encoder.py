@@ -34,6 +34,7 @@ TEXT_TOKENS = 256
 PAIR_TOKENS = 256
 _CPU_BATCH_TOKENS = 4096
 _GPU_BATCH_TOKENS = 65536
+ALIKE, LEAST_TOKENS = 0.75, 256
 _CHUNK = 8192  # texts tokenized and sorted at once: memory stays bounded
 _CACHE_ENTRIES = 4096
 
@@ -192,11 +193,16 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices in batches of similar length, longest first.
 
     A batch's longest length times its size stays within ``budget``, except
-    where one text alone is longer.
+    where one text alone is longer. Texts much shorter than the longest start
+    a batch of their own once there are ``LEAST_TOKENS``.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+        longest = lengths[batch[0]] if batch else 0
+        full = (len(batch) + 1) * longest > budget
+        # Padding short texts to a long one costs more than another small batch.
+        apart = lengths[index] < ALIKE * longest and len(batch) * longest >= LEAST_TOKENS
+        if batch and (full or apart):
             yield batch
             batch = []
         batch.append(index)
