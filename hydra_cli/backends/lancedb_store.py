@@ -21,7 +21,12 @@ from hydra_cli.backends import store_rows as rows_of
 from hydra_cli.backends import store_tables as tables
 from hydra_cli.backends import store_upkeep as upkeep
 from hydra_cli.backends.migrations import migrate
-from hydra_cli.backends.store_dedup import known_contents, split_forgotten, unmark_forgotten
+from hydra_cli.backends.store_dedup import (
+    known_contents,
+    sort_out,
+    split_forgotten,
+    unmark_forgotten,
+)
 from hydra_cli.backends.store_errors import FOREIGN, store_errors, translated
 from hydra_cli.backends.store_folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.backends.store_keys import key_of, record_key
@@ -98,16 +103,7 @@ class LanceHistoryStore:
             allowed, refused, marks = split_forgotten(self, records, restore=restore)
             rows = rows_of.record_rows(allowed)
             known, next_seq = known_contents(self.dataset(tables.RECORDS), rows)
-            keep: list[int] = []
-            conflicting: list[Record] = []
-            keys = (rows[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
-            for i, (user, key, content) in enumerate(zip(*keys, strict=True)):
-                found = known.get((user, key))
-                if found is None:
-                    known[user, key] = content
-                    keep.append(i)
-                elif found != content:
-                    conflicting.append(allowed[i])
+            keep, conflicting = sort_out(rows, known)
             if keep:
                 fresh = rows if len(keep) == len(allowed) else rows.take(keep)
                 self._append(rows_of.numbered(fresh, next_seq))
@@ -117,7 +113,7 @@ class LanceHistoryStore:
             return AddResult(
                 added=len(keep),
                 present=len(allowed) - len(keep) - len(conflicting),
-                conflicting=tuple(conflicting),
+                conflicting=tuple(allowed[i] for i in conflicting),
                 forgotten=tuple(refused),
             )
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import lance
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hydra_cli.backends import store_tables as tables
 from hydra_cli.backends.store_keys import forgotten_digest
+from hydra_cli.backends.store_rows import mixed_keys
 from hydra_cli.core.records import Record
 
 if TYPE_CHECKING:
@@ -45,6 +47,25 @@ def known_contents(
         for user, key, content in zip(*columns, strict=True):
             known[user, key] = content
     return known, last + 1
+
+
+def sort_out(
+    rows: pa.Table, known: dict[tuple[int, int], int]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Which rows are new, and which have a known key with other content; ``known`` grows."""
+    if not known and len(np.unique(mixed_keys(rows))) == rows.num_rows:
+        return range(rows.num_rows), ()
+    keep: list[int] = []
+    conflicting: list[int] = []
+    keys = (rows[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
+    for i, (user, key, content) in enumerate(zip(*keys, strict=True)):
+        found = known.get((user, key))
+        if found is None:
+            known[user, key] = content
+            keep.append(i)
+        elif found != content:
+            conflicting.append(i)
+    return keep, conflicting
 
 
 def split_forgotten(

@@ -33,9 +33,10 @@ def record_key(record: Record) -> int:
     return key_of(record.task, record.id)
 
 
-def keys_of(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
+def keys_of(records: Sequence[Record], times: Sequence[int | None]) -> dict[str, NDArray[np.int64]]:
     """The keys of a batch, (n,) each: user_key, task_key, record_key and content_key.
 
+    ``times`` are the records' times in microseconds.
     Two records of one key are the same exactly when their content keys agree.
     """
     framed: dict[str, bytes] = {}
@@ -48,7 +49,7 @@ def keys_of(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
             "user_key": [keys[r.user] for r in records],
             "task_key": [keys[r.task] for r in records],
             "record_key": [_hashed(framed[r.task] + _frame(r.id.encode())) for r in records],
-            "content_key": [_content(r) for r in records],
+            "content_key": [_content(r, at) for r, at in zip(records, times, strict=True)],
         }
     except UnicodeEncodeError as error:
         raise _no_utf8() from error
@@ -58,10 +59,10 @@ def keys_of(records: Sequence[Record]) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def _content(record: Record) -> bytes:
+def _content(record: Record, at: int | None) -> bytes:
     # Written out: this runs once for every record of an ingest.
     given, made = record.input.encode(), record.output.encode()
-    time = b"" if record.time is None else b"%d" % microseconds(record.time)
+    time = b"" if at is None else b"%d" % at
     extra = metadata_text(record.metadata).encode() if record.metadata else b""
     frame = _LENGTH
     texts = b"".join((frame(len(given)), given, frame(len(made)), made))

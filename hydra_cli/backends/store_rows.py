@@ -32,8 +32,8 @@ _NO_TIME = -(1 << 63)
 
 def record_rows(records: Sequence[Record]) -> pa.Table:
     """Records as rows of the records table, numbered from 0."""
-    keys = keys_of(records)
     times = [None if r.time is None else microseconds(r.time) for r in records]
+    keys = keys_of(records, times)
     columns: list[Any] = [
         *(keys[name] for name in ("user_key", "task_key", "record_key", "content_key")),
         np.arange(len(records), dtype=np.int64),

@@ -260,7 +260,7 @@ def test_keys_are_framed() -> None:
     assert key_of("ab", "c") != key_of("a", "bc")
     assert key_of("a", "") != key_of("a")
     moved = Record("u", "1", "t", "a", "bc"), Record("u", "1", "t", "ab", "c")
-    keys = keys_of(moved)
+    keys = keys_of(moved, [None, None])
     assert keys["content_key"][0] != keys["content_key"][1]
     assert keys["user_key"].tolist() == [key_of("u")] * 2
     assert keys["task_key"].tolist() == [key_of("t")] * 2
