@@ -29,6 +29,7 @@ from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.modeling.factorized import lists, word_model
 from hydra_cli.modeling.factorized.label_model import empty, train
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.scorer import expected_loss
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.modeling.weights import Weights
@@ -317,3 +318,32 @@ def test_recipes_have_names() -> None:
     with pytest.raises(NotFound):
         recipe_named("no such recipe")
     assert empty().labels == ()
+
+
+def test_word_scores_below_zero_stay_in_range() -> None:
+    """BM25 of a word that every record holds is negative."""
+    records = tuple(Record("a", str(i), NEWS.name, "goal goal goal", "sports") for i in range(3))
+    history = History("a", records, ENCODER.encode([record.input for record in records]))
+    query = Query("a", "q", NEWS.name, "goal", labels=NEWS.labels)
+    context = QueryContext(query, ENCODER.encode(["goal"])[0], history)
+    shortlist = [Scored(record, 0.0) for record in records]
+    features = record_features(context, shortlist, np.zeros(3))
+    assert np.abs(features).max() <= 10.0
+
+
+@pytest.mark.parametrize("task", [NEWS, RATING], ids=lambda task: task.name)
+def test_expected_grades_are_chances_of_the_labels(task: TaskSpec) -> None:
+    context = make_examples(HISTORIES[task.name][0], task)[0].context
+    labels = task.labels
+    shortlist = [Scored(Record("a", x, task.name, x, x), 0.0) for x in labels]
+    model = train(HISTORIES[task.name][1:], labels)
+    weights = BASES[task.name].tensors["adapt"].numpy()
+    found = lists.expected_grades(context, shortlist, task, model, weights, ENCODER)
+    scores = lists.closed_features(context, task, labels, (), model, ENCODER) @ weights
+    chances = np.exp(scores) / np.exp(scores).sum()
+    if task.kind == "classification":
+        np.testing.assert_allclose(found, chances)
+    else:
+        values = np.array([float(label) for label in labels])
+        by_hand = [float(chances @ (1 - np.abs(values - v) / 4)) for v in values]
+        np.testing.assert_allclose(found, by_hand)

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_cli.core.protocols import TextEncoder
-from hydra_cli.core.records import History, Query, QueryContext, TrainingExample
+from hydra_cli.core.records import (
+    History,
+    Query,
+    QueryContext,
+    Record,
+    Scored,
+    TrainingExample,
+)
+from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized.answer_features import answer_features
 from hydra_cli.modeling.factorized.label_features import label_features, ordinal_features
@@ -132,9 +140,44 @@ def answer_list(
     return ItemList(features, soft_targets(example.quality))
 
 
-def record_list(example: TrainingExample) -> ItemList | None:
-    """The shortlist of one example; None without relevance that differs."""
+def expected_grades(
+    context: QueryContext,
+    shortlist: Sequence[Scored[Record]],
+    task: TaskSpec,
+    model: LabelModel,
+    weights: Floats,
+    encoder: TextEncoder,
+) -> Floats:
+    """How well each record's output is expected to fit the query (n,); zeros for generation.
+
+    A closed task's labels have probabilities before any answer of the LLM is
+    seen; a record's expected grade is their mean likeness to its label.
+    """
+    labels = labels_of(context, task, model.labels) if task.closed else ()
+    if not labels:
+        return np.zeros(len(shortlist))
+    scores = closed_features(context, task, labels, (), model, encoder) @ weights
+    chances = np.exp(scores - scores.max())
+    chances /= chances.sum()
+    likeness = np.array(
+        [[_likeness(scored.item.output, label, task) for label in labels] for scored in shortlist]
+    )
+    expected: Floats = likeness.reshape(len(shortlist), -1) @ chances
+    return expected
+
+
+def _likeness(output: str, label: str, task: TaskSpec) -> float:
+    if task.kind == "rating" and output in task.labels:
+        return grade(prediction=output, reference=label, task=task)
+    return float(output == label)
+
+
+def record_list(example: TrainingExample, expected: Floats) -> ItemList | None:
+    """The shortlist of one example; None without relevance that differs.
+
+    ``expected`` (n,) are the expected grades of its records.
+    """
     if not example.relevance or max(example.relevance) == min(example.relevance):
         return None
-    features = record_features(example.context, example.shortlist)
+    features = record_features(example.context, example.shortlist, expected)
     return ItemList(features, soft_targets(example.relevance))

@@ -70,6 +70,7 @@ class FactorizedRecipe:
         tensors: dict[str, Tensor] = {}
         settings: dict[str, Any] = {"features": feature_names(task)}
         model = label_model.empty()
+        honest: Mapping[str, LabelModel] = {}
         start = torch.tensor(adapt_prior(task), dtype=torch.float64)
         counts: dict[str, int] = {}
         answers: dict[str, list[ItemList]]
@@ -100,7 +101,10 @@ class FactorizedRecipe:
                 f"word_{name}": torch.from_numpy(getattr(everyone, name)).float()
                 for name in _WORD_TENSORS
             }
-        records = {u: _record_lists(_of(u, examples)) for u in users}
+        records = {
+            u: _record_lists(_of(u, examples), task, honest.get(u, model), start, encoder)
+            for u in users
+        }
         for stage, prior, found in (
             ("rerank", torch.tensor(record_features.PRIOR, dtype=torch.float64), records),
             ("adapt", start, answers),
@@ -138,7 +142,8 @@ class FactorizedRecipe:
         self._check(base, task, encoder)
         model = _label_model(base)
         users = list(examples)
-        records = [_record_lists(examples[user]) for user in users]
+        weights = base.tensors["adapt"].double()
+        records = [_record_lists(examples[u], task, model, weights, encoder) for u in users]
         if task.closed:
             answers = [_label_lists(examples[u], task, model, encoder) for u in users]
         else:
@@ -225,9 +230,22 @@ def _of(user: str, examples: Sequence[TrainingExample]) -> list[TrainingExample]
     return [example for example in examples if example.user == user]
 
 
-def _record_lists(examples: Sequence[TrainingExample]) -> list[ItemList]:
-    found = [lists.record_list(example) for example in examples]
-    return [one for one in found if one is not None]
+def _record_lists(
+    examples: Sequence[TrainingExample],
+    task: TaskSpec,
+    model: LabelModel,
+    adapt: Tensor,
+    encoder: TextEncoder,
+) -> list[ItemList]:
+    """Shortlists; ``adapt`` are label weights that have seen no answers of these examples."""
+    found = []
+    for example in examples:
+        expected = lists.expected_grades(
+            example.context, example.shortlist, task, model, adapt.numpy(), encoder
+        )
+        if (one := lists.record_list(example, expected)) is not None:
+            found.append(one)
+    return found
 
 
 def _label_lists(

@@ -24,18 +24,25 @@ NAMES = (
     "recency",
     "output frequency",
     "input length",
+    "expected grade",
 )
-PRIOR = (0.8, 0.2, 0.2, 0.5, 0.1, 0.5, 0.05, 0.0, 0.0)
+PRIOR = (0.8, 0.2, 0.2, 0.5, 0.1, 0.5, 0.05, 0.0, 0.0, 2.0)
 
 
-def record_features(context: QueryContext, shortlist: Sequence[Scored[Record]]) -> Floats:
-    """Features (n, f) of the shortlist's records."""
+def record_features(
+    context: QueryContext, shortlist: Sequence[Scored[Record]], expected: Floats
+) -> Floats:
+    """Features (n, f) of the shortlist's records.
+
+    ``expected`` (n,) is how well each record's output is expected to fit the
+    query where the task is closed, else zeros.
+    """
     history = context.history
     row = {record.id: i for i, record in enumerate(history.records)}
     rows = [row[scored.item.id] for scored in shortlist]
     n = len(rows)
     words = bm25_scores(context)[rows]
-    words = words / max(float(words.max(initial=0.0)), 1e-9)
+    words = _unit_range(words)  # BM25 has no scale of its own, and may be negative
     meaning = (history.inputs[rows] @ context.vector).astype(np.float64)
     if history.outputs is None:
         outputs = np.zeros(n)
@@ -55,6 +62,7 @@ def record_features(context: QueryContext, shortlist: Sequence[Scored[Record]]) 
             np.array(rows, dtype=np.float64) / max(len(history) - 1, 1),
             np.array(frequency),
             np.array(lengths),
+            expected,
         ],
         axis=1,
     )
@@ -68,3 +76,10 @@ def _ranks(scores: Floats) -> NDArray[np.intp]:
 
 def _reciprocal(ranks: NDArray[np.intp]) -> Floats:
     return 5.0 / (5.0 + ranks.astype(np.float64))
+
+
+def _unit_range(scores: Floats) -> Floats:
+    """Scores between 0 and 1; all 0 where they are equal."""
+    low, high = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+    spread: Floats = (scores - low) / (high - low) if high > low else np.zeros(len(scores))
+    return spread

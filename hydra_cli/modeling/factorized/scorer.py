@@ -14,7 +14,7 @@ from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized.answer_features import answer_features
 from hydra_cli.modeling.factorized.label_model import LabelModel
-from hydra_cli.modeling.factorized.lists import closed_features, labels_of
+from hydra_cli.modeling.factorized.lists import closed_features, expected_grades, labels_of
 from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.word_model import WordModel
 
@@ -42,7 +42,10 @@ class FactorizedScorer:
         """The shortlist, best evidence first."""
         if not shortlist:
             return []
-        scores = record_features(context, shortlist) @ self.rerank_weights
+        expected = expected_grades(
+            context, shortlist, self.task, self.labels, self.adapt_weights, self.encoder
+        )
+        scores = record_features(context, shortlist, expected) @ self.rerank_weights
         return _ordered([scored.item for scored in shortlist], scores)
 
     def adapt(
