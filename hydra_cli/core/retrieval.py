@@ -8,6 +8,7 @@ record, so the same history gives the same shortlist.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,13 @@ from hydra_cli.core.records import History, QueryContext, Record, Scored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from rank_bm25 import BM25Okapi
 
 RANK_CONSTANT = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 _WORD = re.compile(r"\w+")
+_INDEXES: deque[tuple[History, BM25Okapi]] = deque(maxlen=4)
 
 
 def retrieve(context: QueryContext, *, how: str, k: int) -> list[Scored[Record]]:
@@ -47,11 +50,20 @@ def best(history: History, scores: NDArray[np.float64], k: int) -> list[Scored[R
 
 def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
     """BM25 of every record's input for the query's text (n,)."""
+    scores: NDArray[np.float64] = _index(context.history).get_scores(tokens(context.query.text))
+    return scores
+
+
+def _index(history: History) -> BM25Okapi:
+    """The history's BM25 index; a query's shortlist and its features ask for the same one."""
     from rank_bm25 import BM25Okapi
 
-    corpus = [tokens(record.input) or ["\0"] for record in context.history.records]
-    scores: NDArray[np.float64] = BM25Okapi(corpus).get_scores(tokens(context.query.text))
-    return scores
+    for known, index in _INDEXES:
+        if known is history:
+            return index
+    index = BM25Okapi([tokens(record.input) or ["\0"] for record in history.records])
+    _INDEXES.append((history, index))
+    return index
 
 
 def dense_scores(context: QueryContext) -> NDArray[np.float64]:

@@ -1,0 +1,124 @@
+"""``ask`` apart from the LLM: 1,000 records, 20 reranked, 8 candidates; first stages by length.
+
+    python -m tests.benchmarks.bench_ask [--encoder NAME] [--rounds N]
+
+Warm: the process, the store and the records' vectors are there; the query and
+the answers are new each time. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+
+from hydra_cli.backends.hf_encoder import HFEncoder
+from hydra_cli.backends.lancedb_store import LanceHistoryStore
+from hydra_cli.backends.memory import ScriptedChat
+from hydra_cli.core.records import Query, QueryContext, Record
+from hydra_cli.core.retrieval import retrieve
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.workflows.ask import AskPlan, ask
+from hydra_cli.workflows.embed import load_context
+from hydra_cli.workflows.personalize import personalization
+
+TASK = TaskSpec("headlines", "generation", "Write the headline.")
+WORDS = [f"word{i}" for i in range(3000)]
+START = datetime(2020, 1, 1, tzinfo=timezone.utc)
+
+
+def texts(count: int, length: int, seed: int) -> list[str]:
+    """Texts of words that are as unevenly frequent as in a language."""
+    rng = np.random.default_rng(seed)
+    ranks = np.minimum(rng.zipf(1.3, size=(count, length)), len(WORDS)) - 1
+    return [" ".join(WORDS[i] for i in row) for row in ranks]
+
+
+def fill(store: LanceHistoryStore, encoder: HFEncoder, user: str, count: int) -> None:
+    """Records with random vectors: how long a search takes doesn't depend on what they mean."""
+    inputs, outputs = texts(count, 40, 1), texts(count, 10, 2)
+    records = [
+        Record(user, str(i), TASK.name, inputs[i], outputs[i], START + timedelta(hours=i))
+        for i in range(count)
+    ]
+    for first in range(0, count, 20_000):
+        store.add(records[first : first + 20_000])
+    vectors = np.random.default_rng(3).normal(size=(2, count, encoder.dimension))
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
+    made = vectors.astype(np.float32)
+    rows = ((str(i), made[0, i], made[1, i]) for i in range(count))
+    store.put_vectors(user, TASK.name, encoder.fingerprint, rows)
+
+
+def median_ms(call: Callable[[int], object], rounds: int) -> float:
+    call(0)
+    taken = []
+    for i in range(1, rounds + 1):
+        start = time.perf_counter()
+        call(i)
+        taken.append(1000 * (time.perf_counter() - start))
+    return statistics.median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default="all-minilm-l6-v2")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    encoder = HFEncoder.open(options.encoder)
+    asked = texts(200, 40, 4)
+    answers = texts(2000, 10, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "store")
+        store = LanceHistoryStore.open(path, create=True)
+        sizes = (1_000, 10_000, 100_000)
+        for size in sizes:
+            fill(store, encoder, f"u{size}", size)
+        personal = personalization(path, "u1000", TASK, recipe_named("hydra-pers"), encoder)
+        drawn = iter(answers)
+        chat = ScriptedChat(lambda request, i: next(drawn))
+        plan = AskPlan()
+        stages: list[dict[str, float]] = []
+
+        def once(i: int) -> None:
+            query = Query("u1000", "q", TASK.name, asked[i])
+            answer = ask(
+                query, TASK, store=store, encoder=encoder, chat=chat, personal=personal, plan=plan
+            )
+            stages.append(dict(answer.seconds))
+
+        total = median_ms(once, options.rounds)
+        print("| part of `ask`, 1,000 records, warm | median ms |\n|---|---|")
+        for stage in ("retrieve", "rerank", "adapt"):
+            value = 1000 * statistics.median(s[stage] for s in stages[1:])
+            print(f"| {stage} | {value:.0f} |")
+        print(f"| all but the LLM | {total:.0f} |\n")
+        print("| records of the user | first stage alone, ms | history read and first stage, ms |")
+        print("|---|---|---|")
+        for size in sizes:
+
+            def whole(i: int, user: str = f"u{size}") -> object:
+                query = Query(user, "q", TASK.name, asked[i + 50])
+                return retrieve(load_context(store, encoder, TASK, query), how="fused", k=20)
+
+            query = Query(f"u{size}", "q", TASK.name, asked[20])
+            context = load_context(store, encoder, TASK, query)
+
+            def alone(i: int, context: QueryContext = context) -> object:
+                return retrieve(context, how="fused", k=20)
+
+            print(
+                f"| {size:,} | {median_ms(alone, options.rounds):.1f} "
+                f"| {median_ms(whole, options.rounds):.0f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
