@@ -61,47 +61,62 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
-def commands_in(text: str) -> Iterator[str]:
-    """Every hydra-pers command line in code blocks and in code within the text."""
+def commands_in(text: str) -> Iterator[list[str]]:
+    """Every hydra-pers command in code blocks, and in code within the text, as its words."""
+    lines = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCE.sub("", text))
     for language, block in FENCE.findall(text):
-        if language not in ("", "sh", "bash", "console", "shell", "text"):
+        shown = block.replace("\\\n", " ").splitlines()
+        if language == "console":
+            shown = [line for line in shown if line.lstrip().startswith("$ ")]
+        if language in ("", "sh", "bash", "console", "shell", "text"):
+            lines += shown
+    for line in lines:
+        if "hydra-pers " in line:
+            yield from split_commands(line.strip().removeprefix("$ "))
+
+
+def split_commands(line: str) -> Iterator[list[str]]:
+    """The commands of a line with pipes and &&, those of hydra-pers alone."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.commenters = "#"
+    words: list[str] = []
+    for word in [*lexer, "|"]:
+        if word[0] not in "|&;<>":
+            words.append(word)
             continue
-        for line in block.replace("\\\n", " ").splitlines():
-            prompt = line.strip().removeprefix("$ ")
-            if language == "console" and not line.lstrip().startswith("$"):
-                continue
-            yield from (part.strip() for part in re.split(r"\||&&|;", prompt))
-    yield from re.findall(r"(?<!`)`([^`\n]+)`(?!`)", FENCE.sub("", text))
+        if words and Path(words[0]).name == "hydra-pers":
+            yield words[1:]
+        words = []
 
 
-def check_command(line: str) -> None:
-    words = shlex.split(line, comments=True)
-    if not words or Path(words[0]).name != "hydra-pers":
-        return
+def check_command(words: list[str]) -> None:
     command: Any = COMMAND
-    rest = words[1:]
+    rest = list(words)
     while rest and getattr(command, "commands", None) is not None:
-        if rest[0].startswith("-") or not re.fullmatch(r"[a-z][a-z-]*", rest[0]):
+        if not re.fullmatch(r"[a-z][a-z-]*", rest[0]):
             break
-        assert rest[0] in command.commands, f"no command {rest[0]!r}: {line}"
+        assert rest[0] in command.commands, f"no command {rest[0]!r}: {words}"
         command = command.commands[rest.pop(0)]
     known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
     for word in rest:
         option = word.partition("=")[0]
         if re.fullmatch(r"--?[a-z][a-z-]*", option):
-            assert option in known, f"no option {option!r}: {line}"
+            assert option in known, f"no option {option!r}: {words}"
 
 
 @pages
 def test_commands_and_options_exist(page: Path) -> None:
-    for line in commands_in(page.read_text("utf-8")):
-        check_command(line)
+    for words in commands_in(page.read_text("utf-8")):
+        check_command(words)
 
 
-@pytest.mark.parametrize("line", ["hydra-pers aks", "hydra-pers ask x --usr y", "hydra-pers -x"])
+@pytest.mark.parametrize(
+    "line", ["hydra-pers aks", "cat x | hydra-pers ask --usr y | head", "hydra-pers -x && ls"]
+)
 def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    (words,) = commands_in(f"Type `{line}`.")
     with pytest.raises(AssertionError):
-        check_command(line)
+        check_command(words)
 
 
 @pages
