@@ -32,7 +32,11 @@ PRIOR = (0.5, -0.2, 3.5, 1.0, 0.4, 1.1, 1.0, 1.8)
 """Weights before any training."""
 
 ORDINAL_NAMES = ("history mean", "word mean", "votes mean")
-ORDINAL_PRIOR = (0.0, 0.6, 0.1)
+RATING_PRIOR = (1.0, -0.2, 1.0, 1.0, 0.3, 0.3, 0.5, 0.0, 0.2, 0.6, 0.05)
+"""Weights of NAMES and ORDINAL_NAMES for a scale, before any training.
+
+On a scale the user's own ratings say more than names or single neighbours.
+"""
 
 VOTE_NAMES = frozenset({"votes", "votes mean"})
 """Features of the LLM's answers: zero where none were asked for."""

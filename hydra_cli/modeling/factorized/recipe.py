@@ -222,7 +222,7 @@ def adapt_prior(task: TaskSpec) -> tuple[float, ...]:
     if task.kind == "generation":
         return answer_features.PRIOR
     if task.kind == "rating":
-        return label_features.PRIOR + label_features.ORDINAL_PRIOR
+        return label_features.RATING_PRIOR
     return label_features.PRIOR
 
 
