@@ -153,7 +153,7 @@ def _check_upkeep(store: LanceHistoryStore) -> list[Finding]:
         if name == tables.FORGOTTEN:
             continue
         outside = upkeep.unindexed_rows(store.dataset(name))
-        if outside > 2 * max(upkeep.UNINDEXED_ROWS, store.dataset(name).count_rows() // 10):
+        if outside > 2 * max(upkeep.UNINDEXED_ROWS, store.dataset(name).count_rows() // 5):
             repair = locked(store, upkeep.maintain, store.table(name))
             text = f"{outside} rows of {name} aren't in its index"
             found.append(problem("index", text, repair=repair))

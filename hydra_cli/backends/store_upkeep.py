@@ -18,8 +18,8 @@ FRAGMENT_ROWS = 262_144
 _TIERS = ((8_192, 32), (FRAGMENT_ROWS // 2, 48))
 """(rows, files): so many files of fewer rows are merged. Two tiers keep a stream of single
 records from writing large files again and again."""
-UNINDEXED_ROWS = 50_000
-"""So many rows outside the index start a refresh: a scan over them takes some 10 ms."""
+UNINDEXED_ROWS = 100_000
+"""So many rows outside the index start a refresh, or a fifth of a large table."""
 _INDEX = "user_key_idx"
 _TEXT_INDEX = "input_idx"
 
@@ -43,7 +43,7 @@ def upkeep(table: Table) -> None:
             )
             drop_old_versions(table)
     dataset = table.to_lance()
-    if unindexed_rows(dataset) > max(UNINDEXED_ROWS, dataset.count_rows() // 10):
+    if unindexed_rows(dataset) > max(UNINDEXED_ROWS, dataset.count_rows() // 5):
         refresh_indices(table)
         drop_old_versions(table)
 
