@@ -191,7 +191,7 @@ def fit(
     start = time.perf_counter()
     heads, fitted = _judge(run, base, heads, own, outcomes)
     run.seconds["gate"] = time.perf_counter() - start
-    _save(folder, task, recipe, base if base_users else None, heads)
+    _save(store, folder, task, recipe, base if base_users else None, heads)
     return FitReport(
         task=task.name,
         recipe=recipe.name,
@@ -356,6 +356,7 @@ def _gate_card(decision: GateDecision) -> dict[str, Any]:
 
 
 def _save(
+    store: HistoryStore,
     folder: Path,
     task: TaskSpec,
     recipe: Recipe,
@@ -367,9 +368,12 @@ def _save(
     from hydra_cli.modeling.weights import base_path, head_path
 
     with WriterLock(folder / "lock").held():
+        # Under the lock: a user forgotten meanwhile must not come back as a head.
+        left = dict(store.users_of(task.name))
         if base is not None:
             for stale in folder.glob(f"heads/*/{name_of(task.name)}.{recipe.name}.safetensors"):
                 stale.unlink(missing_ok=True)
             base.save(base_path(folder, task.name, recipe.name))
         for user, head in heads.items():
-            head.save(head_path(folder, user, task.name, recipe.name))
+            if left.get(user):
+                head.save(head_path(folder, user, task.name, recipe.name))

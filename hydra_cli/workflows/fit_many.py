@@ -76,21 +76,29 @@ def fit_tasks(
     chat: ChatModel | None,
     progress: Progress,
 ) -> list[FitReport]:
-    """Fit each task; what is finished stays, whatever happens to the next."""
-    return [
-        fit(
-            store,
-            settings.store,
-            encoder,
-            recipe,
-            task,
-            plan=plan,
-            labels=labels,
-            chat=chat,
-            progress=progress,
-        )
-        for task in tasks
-    ]
+    """Fit each task; what is finished stays, whatever happens to the next.
+
+    A fit that is killed leaves a note, so that the next command tells of it.
+    """
+    from hydra_cli.backends.journal import noted_work
+
+    reports = []
+    for task in tasks:
+        with noted_work(settings.store / "work", "fit", what=task.name):
+            reports.append(
+                fit(
+                    store,
+                    settings.store,
+                    encoder,
+                    recipe,
+                    task,
+                    plan=plan,
+                    labels=labels,
+                    chat=chat,
+                    progress=progress,
+                )
+            )
+    return reports
 
 
 def price_of_fit(
