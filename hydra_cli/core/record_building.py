@@ -60,10 +60,7 @@ class RecordBuilder:
             raise Rejected("a NUL character in the text")
         size = len(input_) + len(output)
 
-        if columns.user is None:
-            user = self._user
-        else:
-            user = self._id_of(get(columns.user), "user")
+        user = self._user if columns.user is None else self._id_of(get(columns.user), "user")
         if not user:
             raise Rejected("empty user")
         task = self._task

@@ -20,14 +20,16 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.nn.functional import normalize
 
 from hydra_cli.backends.hf_encoder import HFEncoder
 from hydra_cli.backends.hf_precision import VARIABLE
 
-_WORDS = (
+_TEXT = (
     "the a of to in and user writes story market team report minister film review city budget "
     "health school river engine price answer music winter court science travel paper garden"
-).split()
+)
+_WORDS = _TEXT.split()
 
 
 def make_pairs(count: int, seed: int = 7) -> list[tuple[str, str]]:
@@ -122,7 +124,7 @@ def main() -> None:
                 "picked": {p: str(encoder.precision) for p, encoder in encoders.items()},
                 "largest_distance_to_first": {
                     precision: float(
-                        (torch.nn.functional.normalize(encoder.encode_pairs(pairs), dim=1) - reference)
+                        (normalize(encoder.encode_pairs(pairs), dim=1) - reference)
                         .norm(dim=1)
                         .max()
                     )

@@ -61,6 +61,7 @@ PRIOR = tuple(feature.prior for feature in FEATURES)
 _SCALES = np.array([feature.scale for feature in FEATURES])
 
 _NEAREST = 3
+_COPIED_FROM = 50
 _WIDTH = 0.1
 _OPENING = 30  # words of the query that a summary most often draws on
 _ENDINGS = frozenset(
@@ -161,7 +162,12 @@ def _closeness_to_past(
         for one in low
     ]
     bags = [Counter(one) for one in low]
-    copied = [max(form.overlap_f1(bag, old) for old in past) for bag in bags]
+    # An output that shares words with an answer is near it in meaning, too.
+    near = np.argsort(-cosines, axis=1)[:, :_COPIED_FROM]
+    copied = [
+        max(form.overlap_f1(bag, past[i]) for i in rows)
+        for bag, rows in zip(bags, near, strict=True)
+    ]
     return [
         nearest.mean(1),
         cosines.mean(1),
