@@ -40,7 +40,8 @@ class Asker:
         answers = Answers(self.price)
         if distinct and not self.stopped:
             self.progress.start(label, len(distinct))
-            self._collect(list(distinct.items()), answers)
+            # Equal prompts next to each other: servers keep what they last read.
+            self._collect(sorted(distinct.items(), key=lambda item: item[0]), answers)
         return answers
 
     @property
