@@ -55,14 +55,14 @@ def evaluate(
     hold_out: Annotated[
         int, typer.Option(min=1, help="On the store: latest records held out of each user.")
     ] = 5,
-    train_limit: Annotated[int, typer.Option(min=1, help="Training examples a task.")] = 160,
+    train_limit: Annotated[int, typer.Option(min=1, help="Training examples a task.")] = 120,
     train_users: Annotated[int, typer.Option(min=1, help="Training users at most.")] = 100,
     fit_records: Annotated[
         int, typer.Option(min=0, help="Records of a user that their head is fitted on.")
-    ] = 6,
+    ] = 4,
     gate_records: Annotated[
         int, typer.Option(min=0, help="Newer records of a user that the gate judges by.")
-    ] = 4,
+    ] = 2,
     supervision: Annotated[
         str, typer.Option(help="Labels from the 'llm's answers, or from the 'history' alone.")
     ] = "llm",

@@ -59,6 +59,8 @@ class Method:
     n: int | None = None
     seeded: bool = True
     """Whether chance plays a part: if not, one seed tells all."""
+    by_name_only: bool = False
+    """Left out of ``all``, because training it takes long on a CPU."""
 
     @property
     def base_name(self) -> str:
@@ -89,7 +91,7 @@ def register(method: Method) -> Method:
     return method
 
 
-def personalized(name: str, about: str, use: RecipeUse) -> Method:
+def personalized(name: str, about: str, use: RecipeUse, *, by_name_only: bool = False) -> Method:
     """A method that answers as ``ask`` would with this use of a recipe."""
     return Method(
         name,
@@ -99,6 +101,7 @@ def personalized(name: str, about: str, use: RecipeUse) -> Method:
         parts.personal_answers(name),
         parts.personal_choice(name),
         use=use,
+        by_name_only=by_name_only,
     )
 
 
@@ -150,11 +153,13 @@ for _method in (
         "hydra-paper",
         "as hydra, with the release's step sizes and random start",
         RecipeUse("hydra-paper", retriever="bm25", shortlist=10),
+        by_name_only=True,
     ),
     personalized(
         "mof",
         "facet heads mixed by a router, no fit (arXiv 2610.08330)",
         RecipeUse("mof", fitted=False, retriever="bm25", shortlist=10),
+        by_name_only=True,
     ),
     personalized(
         "hydra-pers-zero",
@@ -191,7 +196,7 @@ def parse_methods(names: str) -> tuple[Method, ...]:
     chosen: dict[str, Method] = {}
     for name in (part.strip() for part in names.split(",")):
         if name == "all":
-            chosen.update(METHODS)
+            chosen |= {key: m for key, m in METHODS.items() if not m.by_name_only}
         elif name:
             method = named_method(name)
             chosen[method.name] = method

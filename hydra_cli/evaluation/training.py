@@ -46,11 +46,11 @@ class TrainingPlan:
     ``llm`` says whether labels may come from the LLM's answers.
     """
 
-    examples: int = 160
+    examples: int = 120
     users: int = 100
-    judged: int = 80
-    own: int = 6
-    held_out: int = 4
+    judged: int = 60
+    own: int = 4
+    held_out: int = 2
     llm: bool = True
 
 
@@ -235,7 +235,8 @@ def fit_users(
     usage = Usage()
     if fitted:
         examples = own_examples(histories, task, plan)
-        shown, usage = supervise(examples, task, labels, chat=chat, progress=progress)
+        asked = chat if base.heads_need_answers else None
+        shown, usage = supervise(examples, task, labels, chat=asked, progress=progress)
         own: dict[str, list[TrainingExample]] = {}
         for example in shown:
             own.setdefault(example.user, []).append(example)

@@ -73,6 +73,15 @@ class Weights:
             )
         return digest.hexdigest()
 
+    @property
+    def heads_need_answers(self) -> bool:
+        """Whether a head on this base can learn from the LLM's answers at all.
+
+        A base whose held-out users chose the shared adapter says no, which
+        saves every call that would be made for a head.
+        """
+        return bool(self.card.settings.get("heads_need_answers", True))
+
     def check_base(self, base: Weights) -> None:
         """ModelError where this head was made for another base."""
         if self.card.base != base.fingerprint:

@@ -135,9 +135,13 @@ class _Fitting:
             )
         ]
 
-    def supervised(self, examples: list[TrainingExample]) -> list[TrainingExample]:
+    def supervised(
+        self, examples: list[TrainingExample], base: Weights | None = None
+    ) -> list[TrainingExample]:
+        """Labels for a base, or for heads on ``base``, which may need no answers."""
+        chat = self.chat if base is None or base.heads_need_answers else None
         shown, usage = supervise(
-            examples, self.task, self.labels, chat=self.chat, progress=self.progress
+            examples, self.task, self.labels, chat=chat, progress=self.progress
         )
         self.usage += usage
         return shown
@@ -177,7 +181,7 @@ def fit(
 
     start = time.perf_counter()
     wanted = [] if plan.base_only else targets
-    fresh = run.supervised(run.training([user for user in wanted if user not in examples]))
+    fresh = run.supervised(run.training([u for u in wanted if u not in examples]), base)
     for example in fresh:
         examples.setdefault(example.user, []).append(example)
     own = {user: examples.get(user, []) for user in wanted}

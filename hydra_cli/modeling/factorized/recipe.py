@@ -113,6 +113,8 @@ class FactorizedRecipe:
             tensors[stage] = _population(every, prior, _precision(task, stage))
             precision = choose_precision(list(found.values()), tensors[stage])
             settings[f"{stage}_head_precision"] = precision
+            if stage == "adapt":
+                settings["heads_need_answers"] = precision is not None
             counts[f"{stage} lists"] = len(every)
             if precision is None and every:
                 progress.note(f"{stage}: users' own weights don't beat the shared ones")
