@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra_cli.core.errors import BudgetExceeded, HydraError, ProviderError
@@ -40,8 +40,7 @@ class Asker:
         answers = Answers(self.price)
         if distinct and not self.stopped:
             self.progress.start(label, len(distinct))
-            # Equal prompts next to each other: servers keep what they last read.
-            self._collect(sorted(distinct.items(), key=lambda item: item[0]), answers)
+            self._collect(_by_prompt(distinct), answers)
         return answers
 
     @property
@@ -87,6 +86,16 @@ class Asker:
         middle = max(1, len(left) // 2)
         self._collect(left[:middle], answers)
         self._collect(left[middle:], answers)
+
+
+def _by_prompt(requests: Mapping[str, ChatRequest]) -> list[tuple[str, ChatRequest]]:
+    """In order, but equal prompts next to each other: servers keep what they last read."""
+    first: dict[str, int] = {}
+    places = {
+        key: first.setdefault(json.dumps(request.messages), place)
+        for place, (key, request) in enumerate(requests.items())
+    }
+    return sorted(requests.items(), key=lambda item: places[item[0]])
 
 
 class Answers:
