@@ -137,7 +137,7 @@ def render(reports: Sequence[FitReport], as_json: bool) -> None:
             for line in report.base_lines:
                 say(f"  population: {line}")
         if report.supervision == "history":
-            say("  no LLM was asked: 'rag' and 'rerank' stand for the shown records' own outputs")
+            say("  no LLM was asked: 'records' are the shown records' own outputs")
         shown = report.fitted if len(report.fitted) <= 20 else report.fitted[:20]
         print_table(
             f"{report.task}: {len(report.fitted)} heads ({report.recipe}, {report.supervision})",

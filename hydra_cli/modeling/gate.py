@@ -15,18 +15,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Method = Literal["plain", "rag", "majority", "knn", "rerank", "adapt", "rerank+adapt"]
+Method = Literal[
+    "plain", "rag", "majority", "knn", "rerank", "adapt", "rerank+adapt", "records", "reranked"
+]
 """What can answer a held-out query.
 
 ``plain`` and ``rag`` are the LLM's greedy answers without and with the first
 stage's evidence; ``majority`` and ``knn`` ask no LLM; ``rerank`` is the
 greedy answer with reranked evidence; ``adapt`` is the adapter's choice with
 the first stage's evidence, ``rerank+adapt`` with reranked evidence.
+``records`` and ``reranked`` stand in where no LLM was asked: how well the
+outputs of the shown records themselves match, before and after reranking.
 """
 
 CONTROLS: tuple[Method, ...] = ("majority", "knn")
 CONFIDENCE = 0.8
 """How probable a gain must be for its stage to stay."""
+
+UNJUDGED = "no answers to held-out records to judge it by (`fit --supervision llm` asks for them)"
 
 SCEPTIC_SD = 0.1
 """Prior standard deviation of a population's gain, around zero."""
@@ -88,15 +94,24 @@ def decide(
 
     ``own`` are the user's held-out outcomes (none for a user without a fit:
     the population decides), ``population`` those of other users. The reranker
-    must beat ``rag``; the adapter must beat the better prompt-based answer
-    that ask would give without it. Where a control that asks no LLM does
-    better still, the reason says so.
+    must beat ``rag`` (``records`` where no LLM was asked); the adapter must
+    beat the better prompt-based answer that ask would give without it. Where a
+    control that asks no LLM does better still, the reason says so. Where no
+    LLM was asked, the adapter must not fall behind the controls. A stage that
+    nothing could judge stays on, and the reason says that, too.
     """
     others = [outcome for outcome in population if outcome.user not in {o.user for o in own}]
-    rerank, rerank_line, rerank_card = _judge(own, others, "rerank", ("rag",), confidence)
+    if _ran(own, others, "rag", "rerank"):
+        rerank, rerank_line, rerank_card = _judge(own, others, "rerank", ("rag",), confidence)
+    else:
+        rerank, rerank_line, rerank_card = _judge(own, others, "reranked", ("records",), confidence)
     after: Method = "rerank+adapt" if rerank and _ran(own, others, "rerank+adapt") else "adapt"
-    without: Method = "rerank" if rerank else "rag"
-    adapt, adapt_line, adapt_card = _judge(own, others, after, (without, "plain"), confidence)
+    without: Method = "rerank" if rerank and _ran(own, others, after, "rerank") else "rag"
+    if _ran(own, others, after, without) or _ran(own, others, after, "plain"):
+        adapt, adapt_line, adapt_card = _judge(own, others, after, (without, "plain"), confidence)
+    else:
+        # No LLM was asked: level with the best control is enough to go on.
+        adapt, adapt_line, adapt_card = _judge(own, others, after, CONTROLS, 1.0 - confidence)
     for control in CONTROLS:
         if not adapt or not _ran(own, others, control):
             continue
@@ -181,14 +196,14 @@ def _judge(
     baselines: Sequence[Method],
     confidence: float,
 ) -> tuple[bool, str, dict[str, Any]]:
-    name = "reranker" if stage == "rerank" else "adapter"
+    name = "reranker" if stage in ("rerank", "reranked") else "adapter"
     gains = {
         baseline: gain_of(own, others, stage=stage, baseline=baseline)
         for baseline in baselines
         if _ran(own, others, stage, baseline)
     }
     if not gains:
-        return False, f"{name} off: nothing held out to judge it by", {}
+        return True, f"{name} on, not judged: {UNJUDGED}", {"stage": stage}
     # The hardest baseline is the one over which the gain is smallest.
     baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
     kept = gain.probability >= confidence

@@ -26,15 +26,13 @@ from hydra_cli.core.records import History, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.workflows.embed import load_history
 from hydra_cli.workflows.outcomes import outcomes_of
-from hydra_cli.workflows.personalize import STAGES, load_base
+from hydra_cli.workflows.personalize import load_base
 from hydra_cli.workflows.supervise import (
     SupervisionPlan,
     label_requests,
     pseudo_queries,
     supervise,
 )
-
-UNJUDGED = "on, not judged yet: `fit --supervision llm` compares it on held-out records"
 
 if TYPE_CHECKING:
     from hydra_cli.modeling.gate import GateDecision, Outcome
@@ -345,18 +343,8 @@ def _judge(
 
 
 def _gate_card(decision: GateDecision) -> dict[str, Any]:
-    """The decision as a head's card keeps it.
-
-    A stage that nothing could judge, such as the adapter of a generation task
-    while no answer was asked for, stays on and says so.
-    """
-    gate = dict(decision.card)
-    for stage in STAGES:
-        if not any(name.startswith("over ") for name in gate["gains"][stage]):
-            gate[stage] = True
-            gate[f"{stage}_reason"] = f"{stage} {UNJUDGED}"
-    gate["lines"] = [gate[f"{stage}_reason"] for stage in STAGES]
-    return gate
+    """The decision as a head's card keeps it."""
+    return {**decision.card, "lines": list(decision.lines)}
 
 
 def _save(

@@ -41,8 +41,8 @@ def outcomes_of(
         quality = _without_llm(example, task)
         quality |= _from_answers(example, task, scorer_of(example.user))
         if chat is None:
-            quality["rag"] = _evidence_grade(example.evidence, example, task)
-            quality["rerank"] = _evidence_grade(evidence, example, task)
+            quality["records"] = _evidence_grade(example.evidence, example, task)
+            quality["reranked"] = _evidence_grade(evidence, example, task)
         qualities.append(quality)
     usage = Usage()
     if chat is not None:

@@ -84,11 +84,20 @@ def test_own_outcomes_are_not_counted_twice() -> None:
     assert card["others"] == 0
 
 
-def test_nothing_held_out_switches_off() -> None:
+def test_what_nothing_could_judge_stays_on_and_says_so() -> None:
     decision = decide([], [])
-    assert not decision.rerank
-    assert not decision.adapt
-    assert "nothing held out" in decision.lines[0]
+    assert decision.rerank
+    assert decision.adapt
+    assert all("not judged" in line for line in decision.lines)
+
+
+def test_without_an_llm_the_adapter_is_judged_by_the_controls_alone() -> None:
+    level = crowd(20, records=0.7, reranked=0.8, adapt=0.5, majority=0.5, knn=0.45)
+    assert decide([], level).adapt
+    assert decide([], level).rerank
+    behind = crowd(20, records=0.7, reranked=0.6, adapt=0.3, majority=0.6, knn=0.4)
+    assert not decide([], behind).adapt
+    assert not decide([], behind).rerank
 
 
 def test_few_lucky_outcomes_are_no_certainty() -> None:
