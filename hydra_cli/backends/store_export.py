@@ -149,11 +149,19 @@ def _write_parquet(batches: Iterator[pa.RecordBatch], path: Path) -> int:
 def _write_vectors(store: LanceHistoryStore, name: str, where: str | None, path: Path) -> int:
     count = 0
     dataset = store.dataset(name)
-    with pq.ParquetWriter(path, dataset.schema.remove_metadata(), compression="zstd") as out:
+    schema = pa.schema([_plain_lists(field) for field in dataset.schema])
+    with pq.ParquetWriter(path, schema, compression="zstd") as out:
         for batch in dataset.to_batches(filter=where, batch_size=_ROWS):
-            out.write_batch(batch.replace_schema_metadata(None))
+            out.write_batch(batch.cast(schema))
             count += batch.num_rows
     return count
+
+
+def _plain_lists(field: pa.Field) -> pa.Field:
+    """Lists of any size: pyarrow before 26 can't read missing ones of a fixed size."""
+    if pa.types.is_fixed_size_list(field.type):
+        field = field.with_type(pa.list_(field.type.value_type))
+    return field.remove_metadata()
 
 
 def _copy(store: LanceHistoryStore, folder: Path, chosen: list[str]) -> list[str]:
