@@ -29,7 +29,7 @@ outputs of the shown records themselves match, before and after reranking.
 """
 
 CONTROLS: tuple[Method, ...] = ("majority", "knn")
-CONFIDENCE = 0.8
+CONFIDENCE = 0.7
 """How probable a gain must be for its stage to stay."""
 
 UNJUDGED = "no answers to held-out records to judge it by (`fit --supervision llm` asks for them)"
@@ -38,8 +38,10 @@ SCEPTIC_SD = 0.1
 """Prior standard deviation of a population's gain, around zero."""
 SPREAD_SD = 0.05
 """Users' spread around the population where too few users show it."""
-NOISE_SD, NOISE_WEIGHT = 0.3, 4.0
-"""Prior standard deviation of one paired difference, and its weight in outcomes.
+NOISE_SD, LEAST_SD, NOISE_WEIGHT = 0.3, 0.15, 4.0
+"""Prior standard deviation of one paired difference, at most and at least, and its weight.
+
+Within these bounds it is the scatter of the qualities themselves.
 
 Keeps three lucky outcomes that agree from looking like certainty.
 """
@@ -146,7 +148,8 @@ def gain_of(
         if (difference := _difference(outcome, stage, baseline)) is not None:
             by_user.setdefault(outcome.user, []).append(difference)
     mine = [d for outcome in own if (d := _difference(outcome, stage, baseline)) is not None]
-    noise = _noise([*by_user.values(), mine])
+    scale = _scale([o.quality[baseline] for o in (*own, *others) if baseline in o.quality])
+    noise = _noise([*by_user.values(), mine], scale)
     spread = _spread(list(by_user.values()), noise)
     precision = [1.0 / (spread + noise / len(gains)) for gains in by_user.values()]
     means = [sum(gains) / len(gains) for gains in by_user.values()]
@@ -165,9 +168,18 @@ def _difference(outcome: Outcome, stage: Method, baseline: Method) -> float | No
     return outcome.quality[stage] - outcome.quality[baseline]
 
 
-def _noise(groups: Sequence[Sequence[float]]) -> float:
+def _scale(qualities: Sequence[float]) -> float:
+    """How far qualities scatter at all: right or wrong is .5, ROUGE of headlines .1."""
+    if len(qualities) < 3:
+        return NOISE_SD
+    mean = sum(qualities) / len(qualities)
+    spread = math.sqrt(sum((q - mean) ** 2 for q in qualities) / (len(qualities) - 1))
+    return min(NOISE_SD, max(spread, LEAST_SD)) if spread > 0 else NOISE_SD
+
+
+def _noise(groups: Sequence[Sequence[float]], scale: float) -> float:
     """The variance of one outcome around its user's gain, pooled over users."""
-    squares, freedom = NOISE_WEIGHT * NOISE_SD**2, NOISE_WEIGHT
+    squares, freedom = NOISE_WEIGHT * scale**2, NOISE_WEIGHT
     for gains in groups:
         if len(gains) > 1:
             mean = sum(gains) / len(gains)

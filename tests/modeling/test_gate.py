@@ -103,3 +103,16 @@ def test_without_an_llm_the_adapter_is_judged_by_the_controls_alone() -> None:
 def test_few_lucky_outcomes_are_no_certainty() -> None:
     lucky = [Outcome("me", {"adapt": 0.6, "rag": 0.5})] * 2
     assert gain_of(lucky, [], stage="adapt", baseline="rag").probability < 0.8
+
+
+def test_small_gains_count_where_qualities_are_small() -> None:
+    """Headlines scatter by a tenth, labels by a half: the same gain says more there."""
+
+    def twenty(low: float, high: float) -> list[Outcome]:
+        rag = [low if i % 2 else high for i in range(20)]
+        return [Outcome(f"u{i}", {"rag": r, "adapt": r + 0.02}) for i, r in enumerate(rag)]
+
+    narrow = gain_of([], twenty(0.05, 0.15), stage="adapt", baseline="rag")
+    wide = gain_of([], twenty(0.0, 0.9), stage="adapt", baseline="rag")
+    assert narrow.sd < wide.sd
+    assert decide([], twenty(0.05, 0.15)).adapt
