@@ -48,10 +48,15 @@ def personalization(
     on = {stage: bool(gate.get(stage, True)) for stage in STAGES}
     reasons = {stage: str(gate.get(f"{stage}_reason", "not judged")) for stage in STAGES}
     stages = {
-        stage: f"{used}; {reasons[stage]}" if on[stage] else f"off: {reasons[stage]}"
+        stage: f"{used}; {reasons[stage]}" if on[stage] else f"off: {_why(reasons[stage])}"
         for stage in STAGES
     }
     return Personalization(scorer, on["rerank"], on["adapt"], stages)
+
+
+def _why(reason: str) -> str:
+    """The reason without the words "reranker off: " in front of it."""
+    return reason.partition(" off: ")[2] or reason
 
 
 def load_base(store: Path, task: TaskSpec, recipe: Recipe, encoder: TextEncoder) -> Weights | None:
