@@ -29,6 +29,11 @@ outputs of the shown records themselves match, before and after reranking.
 """
 
 CONTROLS: tuple[Method, ...] = ("majority", "knn")
+RIVALS: dict[Method, str] = {
+    "plain": "the plain prompt",
+    "majority": "majority, which asks no LLM,",
+    "knn": "knn, which asks no LLM,",
+}
 CONFIDENCE = 0.7
 """How probable a gain must be for its stage to stay."""
 
@@ -97,10 +102,10 @@ def decide(
     ``own`` are the user's held-out outcomes (none for a user without a fit:
     the population decides), ``population`` those of other users. The reranker
     must beat ``rag`` (``records`` where no LLM was asked); the adapter must
-    beat the better prompt-based answer that ask would give without it. Where a
-    control that asks no LLM does better still, the reason says so. Where no
-    LLM was asked, the adapter must not fall behind the controls. A stage that
-    nothing could judge stays on, and the reason says that, too.
+    beat what ask would give without it. Where the plain prompt, or a control
+    that asks no LLM, does better still, the reason says so. Where no LLM was
+    asked, the adapter must not fall behind the controls. A stage that nothing
+    could judge stays on, and the reason says that, too.
     """
     others = [outcome for outcome in population if outcome.user not in {o.user for o in own}]
     if _ran(own, others, "rag", "rerank"):
@@ -109,19 +114,19 @@ def decide(
         rerank, rerank_line, rerank_card = _judge(own, others, "reranked", ("records",), confidence)
     after: Method = "rerank+adapt" if rerank and _ran(own, others, "rerank+adapt") else "adapt"
     without: Method = "rerank" if rerank and _ran(own, others, after, "rerank") else "rag"
-    if _ran(own, others, after, without) or _ran(own, others, after, "plain"):
-        adapt, adapt_line, adapt_card = _judge(own, others, after, (without, "plain"), confidence)
+    if _ran(own, others, after, without):
+        adapt, adapt_line, adapt_card = _judge(own, others, after, (without,), confidence)
     else:
         # No LLM was asked: level with the best control is enough to go on.
         adapt, adapt_line, adapt_card = _judge(own, others, after, CONTROLS, 1.0 - confidence)
-    for control in CONTROLS:
-        if not adapt or not _ran(own, others, control):
+    for rival in ("plain", *CONTROLS):
+        if not adapt or f"over {rival}" in adapt_card or not _ran(own, others, after, rival):
             continue
-        gain = gain_of(own, others, stage=after, baseline=control)
-        adapt_card[f"over {control}"] = _figures(gain)
+        gain = gain_of(own, others, stage=after, baseline=rival)
+        adapt_card[f"over {rival}"] = _figures(gain)
         if gain.probability < 1.0 - confidence:
-            # Still ahead of every prompt, so switching it off would only lose more.
-            adapt_line += f"; yet {control}, which asks no LLM, does better ({_words(gain)})"
+            # Ahead of what ask would fall back to, so switching it off would lose more.
+            adapt_line += f"; yet {RIVALS[rival]} does better ({_words(gain)})"
     card = {
         "rerank": rerank,
         "adapt": adapt,

@@ -72,8 +72,11 @@ def test_a_better_control_without_llm_is_named_but_rag_is_no_way_back() -> None:
     assert decision.card["gains"]["adapt"]["over majority"]["mean"] < 0
 
 
-def test_the_plain_prompt_counts_as_a_rival() -> None:
-    assert not decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5)).adapt
+def test_a_better_plain_prompt_is_named() -> None:
+    decision = decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5))
+    assert decision.adapt
+    assert "the plain prompt does better" in decision.lines[1]
+    assert not decide([], crowd(20, rag=0.5, plain=0.2, adapt=0.5)).adapt
 
 
 def test_own_outcomes_are_not_counted_twice() -> None:
