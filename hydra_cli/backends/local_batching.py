@@ -1,7 +1,8 @@
 """Concurrent requests to the embedded LLM, answered in batches by one thread.
 
-Callers wait for their own answer; whoever asks while a batch runs, or within
-a few milliseconds before it starts, is in the next one.
+Callers wait for their own answer; whoever asks while a batch runs is in the
+next one. A batch starts when requests stop coming in: those whose callers have
+just got an answer and send their next would otherwise end up in a second one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from hydra_cli.backends.local_decoding import Cancelled, Prompt
 from hydra_cli.core.errors import ProviderError
 from hydra_cli.core.protocols import Sampling
 
-_GATHER_SECONDS = 0.005
-_CPU_TOKENS = 4096
+_PAUSE_SECONDS = 0.03
+_GATHER_SECONDS = 0.5
+_CPU_TOKENS = 12_288
 _GPU_TOKENS = 262_144
-_CPU_ANSWERS = 16
+_CPU_ANSWERS = 32
 _GPU_ANSWERS = 512
 _EXIT_SECONDS = 10.0
 
@@ -72,12 +74,12 @@ class BatchingChat:
                 job[1].set_exception(self._ended())
 
     def _gather(self, first: _Job) -> list[_Job]:
-        """The first request and all that come within the waiting time."""
+        """The first request and all that follow it without a pause."""
         jobs = [first]
         until = time.monotonic() + _GATHER_SECONDS
         while (left := until - time.monotonic()) > 0:
             try:
-                job = self._jobs.get(timeout=left)
+                job = self._jobs.get(timeout=min(left, _PAUSE_SECONDS))
             except queue.Empty:
                 break
             if job is None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hydra_cli.core.protocols import Sampling
 
+_NUCLEUS = 1024  # tokens looked at before the whole vocabulary is sorted
 _COMPACT_BELOW = 0.75  # of the rows still unfinished: then the finished leave the cache
 
 
@@ -259,7 +260,7 @@ def draw_tokens(logits: torch.Tensor, top_p: torch.Tensor, uniforms: torch.Tenso
     """
     probabilities = torch.softmax(logits, dim=-1)
     if bool((top_p < 1).any()):
-        ordered, places = probabilities.sort(dim=-1, descending=True)
+        ordered, places = _likeliest(probabilities, top_p)
         beyond = ordered.cumsum(-1) - ordered >= top_p  # never the first
         ordered = ordered.masked_fill(beyond, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(1, places, ordered)
@@ -268,6 +269,21 @@ def draw_tokens(logits: torch.Tensor, top_p: torch.Tensor, uniforms: torch.Tenso
     points = (1 - uniforms) * cumulated[:, -1:]
     drawn = torch.searchsorted(cumulated, points)[:, 0]
     return drawn.clamp_max(logits.shape[-1] - 1)
+
+
+def _likeliest(
+    probabilities: torch.Tensor, top_p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most likely tokens and their places, each (R, m), descending, ``top_p`` reached.
+
+    A nucleus rarely holds more than some hundred of the vocabulary's tokens:
+    sorting all of it would cost more than anything else a step does besides the model.
+    """
+    if probabilities.shape[-1] > _NUCLEUS:
+        ordered, places = probabilities.topk(_NUCLEUS, dim=-1)
+        if bool((ordered.sum(-1, keepdim=True) >= top_p).all()):
+            return ordered, places
+    return probabilities.sort(dim=-1, descending=True)
 
 
 def _uniforms(prompts: Sequence[Prompt], rows: Sequence[_Row]) -> torch.Tensor:

@@ -79,7 +79,11 @@ def method_mapping(method: MethodResult) -> dict[str, Any]:
         **usage_mapping(calls),
         "setup": usage_mapping(method.setup),
         "seconds": round(method.seconds, 3),
-        "stages": {"reranked_users": method.reranked_users, "adapted_users": method.adapted_users},
+        "stages": {
+            "reranked_users": method.reranked_users,
+            "adapted_users": method.adapted_users,
+            "plain_users": method.plain_users,
+        },
     }
 
 

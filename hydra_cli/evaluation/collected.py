@@ -46,8 +46,8 @@ class Collected:
     setup: Usage = field(default_factory=Usage)
     own_seconds: float = 0.0
     error: str | None = None
-    stages: dict[str, tuple[bool, bool]] = field(default_factory=dict)
-    """For each user, whether reranker and adapter acted."""
+    stages: dict[str, tuple[bool, bool, bool]] = field(default_factory=dict)
+    """For each user, whether reranker and adapter acted, and whether records were shown."""
 
     def add(self, prediction: Prediction, metrics: tuple[Metric, ...], reference: str) -> None:
         self.predictions.append(prediction)

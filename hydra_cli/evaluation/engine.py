@@ -286,7 +286,7 @@ class _Engine:
             for user in histories:
                 personal = fits[key].personalization(user, use)
                 found[method.base_name, user] = personal
-                collected.stages[user] = (personal.rerank, personal.adapt)
+                collected.stages[user] = (personal.rerank, personal.adapt, personal.records)
         self._took("fit", start)
         return found
 

@@ -19,7 +19,6 @@ from hydra_cli.evaluation.methods import Method, suited
 from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import SUMMARY_TOKENS, Setting, summary_request
 from hydra_cli.evaluation.training import (
-    FOLDS,
     TrainingPlan,
     held_examples,
     labels_for,
@@ -96,7 +95,7 @@ def _training(
         asked = replace(labels, plain=gated)
         yield f"labels for {name}", label_requests(material.examples, material.task, asked)
         if gated:
-            judged = material.examples[: plan.training.judged // FOLDS * FOLDS]
+            judged = material.examples[: plan.training.judged]
             yield f"gate of {name}", _again(judged, labels, setting)
 
 

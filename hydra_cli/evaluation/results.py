@@ -61,6 +61,7 @@ class MethodResult:
     answers: int
     reranked_users: int
     adapted_users: int
+    plain_users: int
     predictions: Sequence[Prediction]
 
     @property
@@ -282,8 +283,9 @@ def _method_result(
         setup=found.setup,
         seconds=found.own_seconds + spent.seconds,
         answers=len(found.predictions),
-        reranked_users=sum(rerank for rerank, _ in found.stages.values()),
-        adapted_users=sum(adapt for _, adapt in found.stages.values()),
+        reranked_users=sum(rerank for rerank, _, _ in found.stages.values()),
+        adapted_users=sum(adapt for _, adapt, _ in found.stages.values()),
+        plain_users=sum(not records for _, _, records in found.stages.values()),
         predictions=found.predictions,
     )
 

@@ -37,11 +37,13 @@ def first_stage(how: str | None = None) -> Selector:
 
 
 def personal_evidence(name: str, how: str | None = None, shortlist: int | None = None) -> Selector:
-    """What ``ask`` would show: reranked where the user's reranker is on."""
+    """What ``ask`` would show: reranked where the user's reranker is on, or no record."""
 
     def select(setting: Setting, context: QueryContext) -> Evidence:
         retriever = how or setting.retriever
         personal = setting.personal[name, context.query.user]
+        if not personal.records:
+            return ()
         if not personal.rerank:
             return setting.retrieve(context, retriever, setting.k)
         found = setting.retrieve(context, retriever, max(setting.k, shortlist or setting.shortlist))

@@ -1,7 +1,7 @@
 """Bases, heads and gates for the personalized methods, as ``fit`` would make them.
 
 The base is trained on other users. The gate's population evidence is
-cross-fitted: each half of the training users is judged by a base that never
+cross-fitted: each fifth of the training users is judged by a base that never
 saw them. A user's own head and own evidence come from records that are older
 than all of the user's queries, the newest of them held out from the head.
 """
@@ -30,18 +30,19 @@ from hydra_cli.workflows.supervise import (
 )
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.gate import Outcome
+    from hydra_cli.modeling.gate import GateDecision, Outcome
     from hydra_cli.modeling.weights import Weights
 
-FOLDS = 2
+FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """How much is trained on.
 
-    ``examples`` training queries of at most ``users`` users; of these at most
-    ``judged`` are asked again for the gate. A user's head gets up to
+    ``examples`` training queries of at most ``users`` users, all of whom lend
+    their histories. The first ``judged`` examples are asked again with
+    reranked evidence, for the gate. A user's head gets up to
     ``own`` of their records, the gate up to ``held_out`` newer ones.
     ``llm`` says whether labels may come from the LLM's answers.
     """
@@ -93,11 +94,10 @@ def training_set(
     Without ``train`` the users' own records stand in, never their queries.
     """
     source = (train or questions).limited(users=plan.users)
-    if train is not None:
-        source = source.limited(queries=plan.examples)
     contexts, histories = build_contexts(source, encoder)
     examples: list[TrainingExample] = []
     if train is not None:
+        asked = {item.key for item in source.limited(queries=plan.examples).items}
         examples = [
             example_from_query(
                 context.query,
@@ -106,7 +106,7 @@ def training_set(
                 train.references[context.query.user, context.query.id],
             )
             for context in contexts
-            if len(context.history)
+            if len(context.history) and (context.query.user, context.query.id) in asked
         ]
     missing = plan.examples - len(examples)
     if missing > 0 and histories:
@@ -166,15 +166,16 @@ def train(
     trained = Trained(recipe, base_of(material), labels, usage=usage)
     if not gated:
         return trained
+    judged = {_key(example) for example in material.examples[: plan.judged]}
     for part, rest in folds(material):
         scorer = recipe.scorer(base_of(rest), None, material.task, encoder)
-        judged = part.examples[: max(1, plan.judged // FOLDS)]
         found, more = outcomes_of(
-            judged,
+            part.examples,
             material.task,
             labels,
             scorer_of=lambda user, scorer=scorer: scorer,  # type: ignore[misc]  # bound now
             chat=chat,
+            asked_again={i for i, e in enumerate(part.examples) if _key(e) in judged},
             progress=progress,
         )
         trained.outcomes += found
@@ -185,11 +186,17 @@ def train(
 def folds(material: TrainingSet) -> list[tuple[TrainingSet, TrainingSet]]:
     """(held out, trained on), by users; none where a single user is all there is."""
     users = sorted({example.user for example in material.examples})
-    if len(users) < FOLDS:
+    if len(users) < 2:
         return []
     random.Random(0).shuffle(users)
-    parts = [set(users[i::FOLDS]) for i in range(FOLDS)]
-    return [(material.only(part), material.only(set(users) - part)) for part in parts]
+    count = min(FOLDS, len(users))
+    parts = [set(users[i::count]) for i in range(count)]
+    everyone = {*users, *material.users}
+    return [(material.only(part), material.only(everyone - part)) for part in parts]
+
+
+def _key(example: TrainingExample) -> tuple[str, str]:
+    return example.user, example.context.query.id
 
 
 @dataclass(slots=True)
@@ -197,19 +204,21 @@ class Fits:
     """Users' scorers, and what the gate decided where it was asked."""
 
     scorers: dict[str, Scorer]
-    stages: dict[str, dict[str, str]] = field(default_factory=dict)
-    gates: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+    gates: dict[str, GateDecision] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
 
     def personalization(self, user: str, use: RecipeUse) -> Personalization:
         """The user's scorer with the stages that the method has and the gate allows."""
-        rerank, adapt = self.gates[user] if use.gated else (True, True)
-        words = self.stages.get(user, {}) if use.gated else {}
+        if not use.gated:
+            words = dict.fromkeys(STAGES, "on")
+            return Personalization(self.scorers[user], use.rerank, use.adapt, words)
+        gate = self.gates[user]
         return Personalization(
             self.scorers[user],
-            use.rerank and rerank,
-            use.adapt and adapt,
-            {stage: words.get(stage, "on") for stage in STAGES},
+            use.rerank and gate.rerank,
+            use.adapt and gate.adapt,
+            dict(zip(STAGES, gate.lines, strict=False)),
+            gate.records,
         )
 
 
@@ -260,9 +269,7 @@ def fit_users(
         )
         fits.usage += usage + more
     for user in histories:
-        decision = decide([o for o in outcomes if o.user == user], trained.outcomes)
-        fits.gates[user] = (decision.rerank, decision.adapt)
-        fits.stages[user] = dict(zip(STAGES, decision.lines, strict=False))
+        fits.gates[user] = decide([o for o in outcomes if o.user == user], trained.outcomes)
     return fits
 
 

@@ -29,11 +29,7 @@ outputs of the shown records themselves match, before and after reranking.
 """
 
 CONTROLS: tuple[Method, ...] = ("majority", "knn")
-RIVALS: dict[Method, str] = {
-    "plain": "the plain prompt",
-    "majority": "majority, which asks no LLM,",
-    "knn": "knn, which asks no LLM,",
-}
+STAGE_NAMES = ("reranker", "adapter")
 CONFIDENCE = 0.7
 """How probable a gain must be for its stage to stay."""
 
@@ -84,12 +80,16 @@ class Gain:
 class GateDecision:
     """Which stages to use for a user, the reasons in words, and all of it for the card.
 
-    ``card`` is what goes into ``Card.gate``: ``rerank`` and ``adapt`` (bool),
-    ``rerank_reason`` and ``adapt_reason``, the gains and every method's mean.
+    ``records`` False means the plain prompt: no record is shown, so neither
+    stage acts. ``lines`` are the reasons for reranker and adapter, and for the
+    records where plain answers were there to judge them by. ``card`` is what
+    goes into ``Card.gate``: ``records``, ``rerank`` and ``adapt`` (bool), each
+    one's reason, the gains and every method's mean.
     """
 
     rerank: bool
     adapt: bool
+    records: bool
     lines: tuple[str, ...]
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -102,10 +102,11 @@ def decide(
     ``own`` are the user's held-out outcomes (none for a user without a fit:
     the population decides), ``population`` those of other users. The reranker
     must beat ``rag`` (``records`` where no LLM was asked); the adapter must
-    beat what ask would give without it. Where the plain prompt, or a control
-    that asks no LLM, does better still, the reason says so. Where no LLM was
-    asked, the adapter must not fall behind the controls. A stage that nothing
-    could judge stays on, and the reason says that, too.
+    beat what ask would give without it. Where a control that asks no LLM does
+    better still, the reason says so. Where no LLM was asked, the adapter must
+    not fall behind the controls. Where the plain prompt beats what all this
+    leads to, no record is shown. A stage that nothing could judge stays on,
+    and the reason says that, too.
     """
     others = [outcome for outcome in population if outcome.user not in {o.user for o in own}]
     if _ran(own, others, "rag", "rerank"):
@@ -119,24 +120,39 @@ def decide(
     else:
         # No LLM was asked: level with the best control is enough to go on.
         adapt, adapt_line, adapt_card = _judge(own, others, after, CONTROLS, 1.0 - confidence)
-    for rival in ("plain", *CONTROLS):
+    for rival in CONTROLS:
         if not adapt or f"over {rival}" in adapt_card or not _ran(own, others, after, rival):
             continue
         gain = gain_of(own, others, stage=after, baseline=rival)
         adapt_card[f"over {rival}"] = _figures(gain)
         if gain.probability < 1.0 - confidence:
             # Ahead of what ask would fall back to, so switching it off would lose more.
-            adapt_line += f"; yet {RIVALS[rival]} does better ({_words(gain)})"
+            adapt_line += f"; yet {rival}, which asks no LLM, does better ({_words(gain)})"
+    records, records_line, records_card = True, "", {}
+    used = after if adapt and _ran(own, others, after) else without
+    if _ran(own, others, used, "plain"):
+        gain = gain_of(own, others, stage=used, baseline="plain")
+        records_card = {"stage": used, "over plain": _figures(gain)}
+        # Showing records is the rule, so the plain prompt has to be better, not just as good.
+        records = gain.probability > 1.0 - confidence
+        verdict = "shown" if records else "off"
+        records_line = f"records {verdict}: {_words(gain)} against plain"
+    if not records:
+        rerank = adapt = False
+        rerank_line, adapt_line = (f"{name} off: no record is shown" for name in STAGE_NAMES)
     card = {
+        "records": records,
         "rerank": rerank,
         "adapt": adapt,
+        "records_reason": records_line,
         "rerank_reason": rerank_line,
         "adapt_reason": adapt_line,
-        "gains": {"rerank": rerank_card, "adapt": adapt_card},
+        "gains": {"rerank": rerank_card, "adapt": adapt_card, "records": records_card},
         "confidence": confidence,
         "quality": _means(own, others),
     }
-    return GateDecision(rerank, adapt, (rerank_line, adapt_line), card)
+    lines = (rerank_line, adapt_line, *([records_line] if records_line else []))
+    return GateDecision(rerank, adapt, records, lines, card)
 
 
 def gain_of(

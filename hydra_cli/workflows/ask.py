@@ -113,7 +113,9 @@ def make_query(text: str, user: str, task: TaskSpec) -> Query:
 def find_evidence(
     context: QueryContext, personal: Personalization, plan: AskPlan
 ) -> list[Scored[Record]]:
-    """The k records for the prompt, best first."""
+    """The k records for the prompt, best first; none where the gate found them to harm."""
+    if not personal.records:
+        return []
     how = plan.retriever
     if not personal.rerank:
         return retrieve(context, how=how, k=plan.k)

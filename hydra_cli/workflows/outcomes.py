@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,15 @@ def outcomes_of(
     *,
     scorer_of: Callable[[str], Scorer],
     chat: ChatModel | None,
+    asked_again: Collection[int] | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Outcome], Usage]:
     """One outcome per held-out example; ``scorer_of`` gives a user's scorer.
 
-    With ``chat``, the reranked evidence is put before the LLM too. Without it
-    the reranker is judged by its evidence alone: how well the shown records'
-    outputs match the reference, against the first stage's records.
+    With ``chat``, the reranked evidence is put before the LLM too, for all
+    examples or those at ``asked_again``. Without it the reranker is judged by
+    its evidence alone: how well the shown records' outputs match the
+    reference, against the first stage's records.
     """
     from hydra_cli.modeling.gate import Outcome
 
@@ -46,8 +48,9 @@ def outcomes_of(
         qualities.append(quality)
     usage = Usage()
     if chat is not None:
+        again = range(len(examples)) if asked_again is None else sorted(asked_again)
         usage = _ask_reranked(
-            examples, reranked, task, plan, scorer_of, chat, qualities, progress=progress
+            examples, again, reranked, task, plan, scorer_of, chat, qualities, progress=progress
         )
     outcomes = [
         Outcome(example.user, quality) for example, quality in zip(examples, qualities, strict=True)
@@ -81,6 +84,7 @@ def _from_answers(example: TrainingExample, task: TaskSpec, scorer: Scorer) -> d
 
 def _ask_reranked(
     examples: Sequence[TrainingExample],
+    again: Sequence[int],
     reranked: Sequence[Sequence[Scored[Record]]],
     task: TaskSpec,
     plan: SupervisionPlan,
@@ -95,7 +99,7 @@ def _ask_reranked(
         sampling_for(task, n=1, temperature=0.0, seed=plan.seed),
         sampling_for(task, n=plan.n, temperature=plan.temperature, seed=plan.seed),
     ]
-    jobs = [(i, sampling) for i in range(len(examples)) for sampling in settings]
+    jobs = [(i, sampling) for i in again for sampling in settings]
     requests = [
         ChatRequest(
             build_messages(examples[i].context.query, reranked[i], task),

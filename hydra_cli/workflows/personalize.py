@@ -19,12 +19,16 @@ STAGES = ("rerank", "adapt")
 
 @dataclass(frozen=True, slots=True)
 class Personalization:
-    """A scorer, and for each stage whether it is on and why, in words."""
+    """A scorer, and for each stage whether it is on and why, in words.
+
+    Without ``records`` the prompt holds none: the plain prompt did better.
+    """
 
     scorer: Scorer
     rerank: bool
     adapt: bool
     stages: dict[str, str]
+    records: bool = True
 
 
 def personalization(
@@ -51,7 +55,10 @@ def personalization(
         stage: f"{used}; {reasons[stage]}" if on[stage] else f"off: {_why(reasons[stage])}"
         for stage in STAGES
     }
-    return Personalization(scorer, on["rerank"], on["adapt"], stages)
+    records = bool(gate.get("records", True))
+    if not records:
+        stages["records"] = f"off: {_why(str(gate.get('records_reason', '')))}"
+    return Personalization(scorer, on["rerank"], on["adapt"], stages, records)
 
 
 def _why(reason: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra_cli.backends import local_decoding
 from hydra_cli.backends.hf_encoder import HFEncoder
 from hydra_cli.backends.local_batching import BatchingChat
 from hydra_cli.backends.local_chat import LocalChat
@@ -161,6 +162,19 @@ def test_draws_come_from_the_nucleus(values: list[float], top_p: float, point: f
     probabilities = logits.double().softmax(-1)[0]
     likelier = float(probabilities[probabilities > probabilities[drawn] + 1e-9].sum())
     assert likelier < top_p + 1e-5
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0], ids=["flat", "peaked"])
+def test_looking_at_the_likeliest_tokens_alone_changes_no_draw(
+    scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(8, 5000, generator=source)
+    points = torch.rand(8, 1, generator=source)
+    top_p = torch.full((8, 1), 0.9)
+    drawn = draw_tokens(logits, top_p, points)
+    monkeypatch.setattr(local_decoding, "_NUCLEUS", 5000)
+    torch.testing.assert_close(draw_tokens(logits, top_p, points), drawn)
 
 
 def test_draws_have_the_softmax_frequencies() -> None:

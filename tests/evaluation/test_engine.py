@@ -207,6 +207,33 @@ def test_without_training_files_the_users_own_records_serve() -> None:
     assert any("own records" in note for note in result.notes)
 
 
+def test_the_default_falls_back_to_the_plain_prompt_where_records_mislead() -> None:
+    data = material("LaMP_4")
+    assert data.train is not None
+    truth = {
+        item.query.text: part.references[item.key]
+        for part in (data.train, data.questions)
+        for item in part.items
+    } | {
+        r.input: r.output for p in (data.train, data.questions) for i in p.items for r in i.records
+    }
+
+    def answer(request: ChatRequest, sample: int) -> str:
+        if any(message["role"] == "assistant" for message in request.messages):
+            return "misled"
+        asked = request.messages[-1]["content"]
+        return next((out for text, out in truth.items() if asked.endswith(text)), "unknown")
+
+    result = run(
+        "LaMP_4", "zero-shot,rag-bm25,hydra-pers,adapt", data=data, chat=ScriptedChat(answer)
+    )
+    ours, plain = result.methods["hydra-pers"], result.methods["zero-shot"]
+    assert plain.quality > result.methods["rag-bm25"].quality
+    assert ours.quality == plain.quality
+    assert (ours.plain_users, ours.adapted_users) == (ours.users, 0)
+    assert result.methods["adapt"].plain_users == 0
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = f"rag-dense,pag,{PERSONALIZED},consensus"
     whole = sorted(map(str, predictions_mapping(run("LaMP_2N", methods))))

@@ -72,11 +72,27 @@ def test_a_better_control_without_llm_is_named_but_rag_is_no_way_back() -> None:
     assert decision.card["gains"]["adapt"]["over majority"]["mean"] < 0
 
 
-def test_a_better_plain_prompt_is_named() -> None:
+def test_a_better_plain_prompt_takes_the_records_away() -> None:
     decision = decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5))
-    assert decision.adapt
-    assert "the plain prompt does better" in decision.lines[1]
-    assert not decide([], crowd(20, rag=0.5, plain=0.2, adapt=0.5)).adapt
+    assert (decision.records, decision.rerank, decision.adapt) == (False, False, False)
+    assert "records off: gain -" in decision.lines[2]
+    assert "no record is shown" in decision.card["adapt_reason"]
+    assert json.loads(json.dumps(decision.card)) == decision.card
+
+
+def test_records_stay_where_the_plain_prompt_is_only_as_good() -> None:
+    level = decide([], crowd(20, rag=0.5, plain=0.5))
+    assert level.records
+    assert "records shown" in level.lines[2]
+    assert decide([], crowd(20, rag=0.3, plain=0.5, adapt=0.6)).adapt
+    assert decide([], crowd(20, rag=0.3)).records, "nothing to judge the records by"
+
+
+def test_the_plain_prompt_is_compared_with_what_ask_would_give() -> None:
+    ahead = decide([], crowd(20, rag=0.3, plain=0.5, rerank=0.6, adapt=0.2))
+    assert ahead.rerank
+    assert ahead.records
+    assert ahead.card["gains"]["records"]["stage"] == "rerank"
 
 
 def test_own_outcomes_are_not_counted_twice() -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from hydra_cli.backends.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.core.errors import DataError
+from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.modeling.weights import Weights, base_path, head_path
+from hydra_cli.workflows.ask import AskPlan, ask, make_query
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
+from hydra_cli.workflows.personalize import personalization
 from hydra_cli.workflows.progress import Silent
 from hydra_cli.workflows.supervise import SupervisionPlan
 from tests.workflows.conftest import HEADLINES, MOOD
@@ -131,3 +134,34 @@ def test_too_little_history_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="4 records"):
         run(store, tmp_path, MOOD)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_where_the_plain_prompt_wins_no_record_is_shown(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    """An LLM that is misled by any record: fit finds out, and ask leaves them out."""
+    truth = {
+        r.input: r.output for s in crowd.users() for r in crowd.records(s.user, task="headlines")
+    }
+
+    def answer(request: ChatRequest, sample: int) -> str:
+        if any(message["role"] == "assistant" for message in request.messages):
+            return "misled"
+        asked = request.messages[-1]["content"]
+        return next((out for text, out in truth.items() if asked.endswith(text)), "fine")
+
+    report = run(crowd, tmp_path, HEADLINES, chat=ScriptedChat(answer))
+    fitted = report.fitted[1]
+    assert (fitted.rerank, fitted.adapt) == (False, False)
+    assert "records off" in fitted.lines[2]
+    used = personalization(tmp_path, "u1", HEADLINES, RECIPE, HashEncoder())
+    assert used.stages["records"].startswith("off: gain -")
+    query = make_query("the tram", "u1", HEADLINES)
+    chat = ScriptedChat(answer)
+    found = ask(
+        query, HEADLINES, store=crowd, encoder=HashEncoder(), chat=chat,
+        personal=used, plan=AskPlan(),
+    )  # fmt: skip
+    assert found.text == "fine"
+    assert found.evidence == ()
+    assert [r.sampling.n for r in chat.requests] == [1]
