@@ -34,7 +34,11 @@ COLOURS = {
 LINES = ("#d9632b", "#4c8bd6", "#7d9a2f", "#9a6fc9", "#c99a1e", "#2fa39a")
 FOCUS = ("hydra-pers", "hydra-pers-zero", "hydra", "mof", "consensus")
 COLUMNS = 3
+WIDEST = 150.0
+"""Gains in percent beyond this, either way, stand at the edge as arrowheads."""
 BINS = 4
+LABELS_HIGH = 18
+"""How many labels stand above each other in a panel."""
 
 
 def all_plots(results: Sequence[TaskResult]) -> dict[str, str]:
@@ -68,18 +72,14 @@ def gains(results: Sequence[TaskResult]) -> str:
         for place, (_, family, gain) in enumerate(rows):
             if not math.isfinite(gain.value):
                 continue
-            low = gain.value if math.isnan(gain.low) else min(gain.low, gain.value)
-            high = gain.value if math.isnan(gain.high) else max(gain.high, gain.value)
-            spread = [[100 * (gain.value - low)], [100 * (high - gain.value)]]
-            axes.errorbar(
-                [100 * gain.value],
-                [place],
-                xerr=spread,
-                fmt="o",
-                markersize=4,
-                linewidth=1.4,
-                color=COLOURS[family],
+            ends = [x for x in (gain.low, gain.value, gain.high) if not math.isnan(x)]
+            low, value, high = (
+                max(-WIDEST, min(WIDEST, 100 * x)) for x in (min(ends), gain.value, max(ends))
             )
+            colour = COLOURS[family]
+            axes.plot([low, high], [place, place], linewidth=1.4, color=colour)
+            marker = "o" if abs(100 * gain.value) <= WIDEST else "<" if value < 0 else ">"
+            axes.plot([value], [place], marker, markersize=4, color=colour)
         axes.axvline(0, color=INK, linewidth=0.7, alpha=0.6)
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=8)
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -119,7 +119,9 @@ def quality_against_calls(results: Sequence[TaskResult]) -> str:
     panels = [result for result in results if any(m.answers for m in result.methods.values())]
 
     def draw(axes: Axes, result: TaskResult) -> None:
-        names: dict[tuple[float, float], list[str]] = {}
+        names: dict[tuple[float, int], list[str]] = {}
+        grades = [m.quality for m in result.methods.values() if m.complete]
+        step = (max(grades, default=1.0) - min(grades, default=0.0)) / LABELS_HIGH or 1.0
         for method in result.methods.values():
             if not method.complete:
                 continue
@@ -127,12 +129,12 @@ def quality_against_calls(results: Sequence[TaskResult]) -> str:
             calls = (spent.calls + spent.cached_calls) / method.answers
             axes.plot([calls], [method.quality], "o", markersize=5, color=COLOURS[method.family])
             # Methods that nearly coincide share one label, so that it can be read.
-            spot = (round(math.log1p(calls), 1), round(method.quality, 2))
+            spot = (round(math.log1p(calls), 1), round(method.quality / step))
             names.setdefault(spot, []).append(method.name)
-        for (spent_log, grade), found in names.items():
+        for (spent_log, row), found in names.items():
             axes.annotate(
                 ", ".join(found),
-                (math.expm1(spent_log), grade),
+                (math.expm1(spent_log), row * step),
                 xytext=(4, 2),
                 textcoords="offset points",
                 fontsize=6,

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_sequential --data ../shared/data --vectors vectors.npz
 
 Replays recorded answers of dev users in the order in which they came, scored
-by the default recipe trained on training users. Prints Markdown; the margins
-of ``workflows.ask.CLEAR_MARGIN`` come from here.
+by the default recipe trained on training users. Prints Markdown, and the margin
+for ``workflows.ask.CLEAR_MARGIN``: the one that saves most and loses nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hydra_cli.backends.hf_encoder import HFEncoder
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
-from hydra_cli.core.sequential import Trace, tradeoffs
+from hydra_cli.core.sequential import Trace, calibrate, tradeoffs
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.workflows.progress import Silent
 from tests.benchmarks.compare_scorers import TASKS, quality
@@ -50,14 +50,19 @@ def main() -> None:
     options = parser.parse_args()
     encoder = KeptVectors(HFEncoder.open("all-minilm-l6-v2"), options.vectors)
     print("| task | margin | answers of 8 | saved | quality | lost |\n|---|---|---|---|---|---|")
+    chosen = []
     for name in TASKS:
         if name not in options.tasks.split(","):
             continue
-        for row in tradeoffs(traces(read_recorded(options.data, name, encoder), encoder), MARGINS):
+        rows = tradeoffs(traces(read_recorded(options.data, name, encoder), encoder), MARGINS)
+        best = calibrate(rows, tolerance=0.0)
+        chosen.append(f"{name}: {best.rule.margin:g}" if best else f"{name}: ask for all")
+        for row in rows:
             print(
                 f"| {name} | {row.rule.margin:g} | {row.answers:.1f} | {row.saved:.0%} "
                 f"| {row.quality:.4f} | {row.lost:+.4f} |"
             )
+    print(f"\nMargins that lose nothing: {'; '.join(chosen)}.")
     encoder.save()
 
 
