@@ -14,7 +14,9 @@ the machine is busy.
    epochs, the frozen encoder run in each. ``hydra-paper, cached`` reads each
    pair once. ``hydra-pers`` encodes the user's records and answers, which
    nothing has encoded before, and fits both stages; ``hydra-pers, records
-   known`` finds the records' vectors in the store, as after any ``ask``.
+   known`` finds the records' vectors in the store, as after any ``ask``;
+   ``hydra-pers, shared weights`` encodes the records of a user whose base has
+   found that users' own weights don't pay, in neither stage.
 2. Heads alone, features cached, for ``--users`` users of 64 items a stage.
 3. Bytes of a saved head, both stages and card.
 """
@@ -56,6 +58,7 @@ from hydra_cli.modeling.dense.recipe import HydraRecipe
 from hydra_cli.modeling.dense.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.factorized.listwise import ItemList, fit, pack
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+from hydra_cli.modeling.weights import Weights
 from hydra_cli.workflows.embed import encode_records
 from hydra_cli.workflows.progress import Silent
 
@@ -111,13 +114,17 @@ def bench_one_user(encoder: HFEncoder, rounds: int) -> dict[str, Any]:
         "hydra-paper, cached": HydraRecipe(replace(PAPER, recompute=False), name="hydra-paper"),
         "hydra-pers": FactorizedRecipe(),
         "hydra-pers, records known": FactorizedRecipe(),
+        "hydra-pers, shared weights": FactorizedRecipe(),
     }
     start = new_user(encoder, seed=-1)
     base = HydraRecipe(untrained, name="hydra-paper").train_base(
         TASK, start, [], encoder, seed=0, progress=Silent()
     )
-    own = recipes["hydra-pers"].train_base(TASK, [], [], encoder, seed=0, progress=Silent())
+    shared = recipes["hydra-pers"].train_base(TASK, [], [], encoder, seed=0, progress=Silent())
+    free = {"rerank_head_precision": 100.0, "adapt_head_precision": 100.0}
+    own = Weights(replace(shared.card, settings={**shared.card.settings, **free}), shared.tensors)
     bases = {name: own if name.startswith("hydra-pers") else base for name in recipes}
+    bases["hydra-pers, shared weights"] = shared
     heads: dict[str, Any] = {}
 
     def run(name: str, seed: int) -> None:
@@ -132,7 +139,7 @@ def bench_one_user(encoder: HFEncoder, rounds: int) -> dict[str, Any]:
     for turn in range(rounds + 1):  # the first turn warms up
         for place, name in enumerate(recipes):
             seed = turn * len(recipes) + place
-            if name != "hydra-pers":
+            if name not in ("hydra-pers", "hydra-pers, shared weights"):
                 prepared[seed] = new_user(encoder, seed)
             seconds = timed(lambda name=name, seed=seed: run(name, seed))
             if turn:

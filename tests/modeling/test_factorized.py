@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -274,6 +276,36 @@ def test_finite_precision_moves_heads() -> None:
     head = fit(HEADLINE, moved)["u0"]
     assert float(head.tensors["adapt"].abs().max()) > 0.0
     assert torch.isfinite(head.tensors["adapt"]).all()
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_head_is_counted_and_its_texts_read_only_where_it_may_move(task: TaskSpec) -> None:
+    class Unread(HashEncoder):
+        def encode(self, texts: Sequence[str], **options: Any) -> Any:
+            raise AssertionError("read for nothing")
+
+    base = BASES[task.name]
+    user = HISTORIES[task.name][0].user
+    examples = make_examples(HISTORIES[task.name][0], task)
+
+    def head(precision: float | None, encoder: HashEncoder) -> Weights:
+        settings = {"rerank_head_precision": precision, "adapt_head_precision": precision}
+        card = replace(base.card, settings={**base.card.settings, **settings})
+        given = Weights(card, base.tensors)
+        return RECIPE.fit_heads(given, task, {user: examples}, encoder, seed=0, progress=Silent())[
+            user
+        ]
+
+    still = head(None, Unread(ENCODER.dimension))
+    assert still.card.counts == {"rerank lists": 0, "adapt lists": 0}
+    assert all(float(tensor.abs().max()) == 0.0 for tensor in still.tensors.values())
+    moved = head(100.0, ENCODER)
+    assert moved.card.counts["rerank lists"] == sum(
+        len(set(e.relevance or ())) > 1 for e in examples
+    )
+    assert moved.card.counts["adapt lists"] == (
+        len(examples) if task.closed else sum(len(set(e.quality or ())) > 1 for e in examples)
+    )
 
 
 def test_files_of_another_kind_are_refused() -> None:

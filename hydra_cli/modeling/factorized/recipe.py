@@ -140,21 +140,28 @@ class FactorizedRecipe:
         seed: int,
         progress: Progress,
     ) -> dict[str, Weights]:
-        """Every user's weights, shrunk to the population's, in one batched computation."""
+        """Every user's weights, shrunk to the population's, in one batched computation.
+
+        A stage whose base lets no user's weights leave its own makes no
+        features either; its count is 0.
+        """
         self._check(base, task, encoder)
         model = _label_model(base)
         users = list(examples)
         weights = base.tensors["adapt"].double()
-        records = [_record_lists(examples[u], task, model, weights, encoder) for u in users]
-        if task.closed:
-            answers = [_label_lists(examples[u], task, model, encoder) for u in users]
-        else:
-            vectors = _answer_vectors([e for own in examples.values() for e in own], encoder)
-            answers = [_answer_lists(examples[user], vectors, _word_model(base)) for user in users]
         precision = {
             stage: base.card.settings.get(f"{stage}_head_precision")
             for stage in ("rerank", "adapt")
         }
+        records: list[list[ItemList]] = [[] for _ in users]
+        answers: list[list[ItemList]] = [[] for _ in users]
+        if precision["rerank"] is not None:
+            records = [_record_lists(examples[u], task, model, weights, encoder) for u in users]
+        if precision["adapt"] is not None and task.closed:
+            answers = [_label_lists(examples[u], task, model, encoder) for u in users]
+        elif precision["adapt"] is not None:
+            vectors = _answer_vectors([e for own in examples.values() for e in own], encoder)
+            answers = [_answer_lists(examples[user], vectors, _word_model(base)) for user in users]
         rerank = _differences(records, base.tensors["rerank"], precision["rerank"])
         adapt = _differences(answers, base.tensors["adapt"], precision["adapt"])
         heads = {}
