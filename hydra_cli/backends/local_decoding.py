@@ -216,14 +216,13 @@ class _State:
         """The next token of each row (R,), and its log-probability at temperature 1 (R,)."""
         logits = self.logits.float()
         chosen = logits.argmax(-1)
-        hot = self.temperature[:, 0] > 0
-        if bool(hot.any()):
-            drawn = draw_tokens(
-                logits / self.temperature.clamp_min(1e-4),
-                self.top_p,
-                self.uniforms[:, self.taken : self.taken + 1],
+        hot = (self.temperature[:, 0] > 0).nonzero()[:, 0]
+        if len(hot):
+            chosen[hot] = draw_tokens(
+                logits[hot] / self.temperature[hot].clamp_min(1e-4),
+                self.top_p[hot],
+                self.uniforms[hot, self.taken : self.taken + 1],
             )
-            chosen = torch.where(hot, drawn, chosen)
         self.taken += 1
         picked = logits.gather(1, chosen[:, None])[:, 0]
         return chosen, picked - logits.logsumexp(-1)
