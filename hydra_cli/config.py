@@ -43,7 +43,7 @@ class Settings:
     k: int = 4
     n: int = 8
     shortlist: int = 20
-    temperature: float = 0.8
+    temperature: float = 0.5
     seed: int = 0
     cache: bool = True
     providers: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ class EvalPlan:
     seeds: tuple[int, ...] = (0,)
     k: int = 4
     n: int = 8
-    temperature: float = 0.8
+    temperature: float = 0.5
     retriever: str = "fused"
     shortlist: int = 20
     training: TrainingPlan = field(default_factory=TrainingPlan)

@@ -29,7 +29,7 @@ class Setting:
     task: TaskSpec
     k: int = 4
     n: int = 8
-    temperature: float = 0.8
+    temperature: float = 0.5
     seed: int = 0
     retriever: str = "fused"
     shortlist: int = 20

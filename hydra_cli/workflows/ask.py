@@ -43,7 +43,7 @@ class AskPlan:
     n: int = 8
     shortlist: int = 20
     retriever: str = "fused"
-    temperature: float = 0.8
+    temperature: float = 0.5
     seed: int = 0
     sequential: bool = False
 

@@ -55,7 +55,7 @@ class SupervisionPlan:
     shortlist: int = 20
     k: int = 4
     n: int = 8
-    temperature: float = 0.8
+    temperature: float = 0.5
     seed: int = 0
 
 
