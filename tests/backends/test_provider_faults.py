@@ -173,7 +173,7 @@ def test_one_failure_ends_a_run_with_the_rest_kept(chat: Open) -> None:
     def sixth_fails(call: Call) -> Reply:
         return error(401) if call.prompt == "q5" else answers(call)
 
-    requests = [ask(f"q{i}") for i in range(10)]
+    requests = [ask(f"q{i}") for i in range(60)]
     got: dict[int, Completion] = {}
     with FaultServer(sixth_fails) as server:
         run = chat(server, concurrency=1).complete_many(requests)
@@ -181,7 +181,7 @@ def test_one_failure_ends_a_run_with_the_rest_kept(chat: Open) -> None:
             got.update(run)
     assert set(got) >= {0, 1, 2, 3, 4}
     assert 5 not in got
-    assert len(server.calls) <= 8  # those that were under way when it failed
+    assert len(server.calls) < 30  # those that were under way until the failure was seen
 
 
 def test_a_fallback_takes_over_with_one_note(chat: Open, notes: list[str]) -> None:
