@@ -179,9 +179,11 @@ def test_one_failure_ends_a_run_with_the_rest_kept(chat: Open) -> None:
         run = chat(server, concurrency=1).complete_many(requests)
         with pytest.raises(ProviderError):
             got.update(run)
-    assert set(got) >= {0, 1, 2, 3, 4}
-    assert 5 not in got
-    assert len(server.calls) < 30  # those that were under way until the failure was seen
+    # Calls may overtake each other; whatever was answered by the end is kept.
+    asked = {int(call.prompt[1:]) for call in server.calls}
+    assert set(got) == asked - {5}
+    assert len(got) >= 4
+    assert len(asked) < 30  # those that were under way until the failure was seen
 
 
 def test_a_fallback_takes_over_with_one_note(chat: Open, notes: list[str]) -> None:
