@@ -80,8 +80,8 @@ def describe(examples: Sequence[TrainingExample], task: TaskSpec) -> Figures:
     greedy = [grade(prediction=e.greedy or "", reference=e.reference, task=task) for e in examples]
     return {
         "greedy": float(np.mean(greedy)),
-        "mean of n": float(np.mean([np.mean(e.quality) for e in examples])),
-        "best of n": float(np.mean([max(e.quality) for e in examples])),
+        "mean of n": float(np.mean([np.mean(e.quality or 0.0) for e in examples])),
+        "best of n": float(np.mean([max(e.quality or (0.0,)) for e in examples])),
     }
 
 
