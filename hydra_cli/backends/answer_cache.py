@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -45,6 +46,11 @@ CREATE TABLE IF NOT EXISTS owners (
     PRIMARY KEY (key, owner)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS owners_by_owner ON owners (owner);
+CREATE TABLE IF NOT EXISTS forgets (
+    id INTEGER PRIMARY KEY,
+    salt TEXT NOT NULL,
+    digest TEXT NOT NULL
+);
 """
 
 
@@ -92,17 +98,27 @@ def cache_key(identity: str, request: ChatRequest) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def _salted(owner: str, salt: str) -> str:
+    return hashlib.sha256(f"{salt}\0{owner}".encode()).hexdigest()
+
+
 class AnswerCache:
-    """Answers by key; safe to use from several threads and processes at once."""
+    """Answers by key; safe to use from several threads and processes at once.
+
+    A user who is forgotten while a process is at work on their data stays
+    forgotten: what that process still brings for them is not kept.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._forgets_seen: int | None = None
 
     def get(self, key: str, *, users: Iterable[str] = ()) -> list[StoredCall]:
         """The calls made for ``key`` in the order of their answers; ``users`` become owners."""
         if self._connection is None and not self._path.exists():
+            self._forgets_seen = 0
             return []
         with self._session() as db:
             rows = db.execute(
@@ -128,9 +144,12 @@ class AnswerCache:
         max_tokens: int,
         users: Iterable[str] = (),
     ) -> None:
-        """Keep one call. It is on disk when this returns."""
+        """Keep one call. It is on disk when this returns, unless its users were forgotten."""
+        users = list(users)
         with self._session() as db, db:
             db.execute("BEGIN IMMEDIATE")
+            if users and not self._known(db, users):
+                return
             db.execute(
                 "INSERT INTO calls (key, model, start, answers, prompt_tokens,"
                 " completion_tokens, counted_tokens, max_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -164,6 +183,10 @@ class AnswerCache:
                     (owner, owner),
                 ).rowcount
                 db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+                salt = secrets.token_hex(16)
+                self._forgets_seen = db.execute(
+                    "INSERT INTO forgets (salt, digest) VALUES (?, ?)", (salt, _salted(owner, salt))
+                ).lastrowid
             self._scrub(db)
         return erased
 
@@ -209,10 +232,21 @@ class AnswerCache:
                 self._connection = None
 
     def _own(self, db: sqlite3.Connection, key: str, users: Iterable[str]) -> None:
-        for owner in map(name_of, users):
+        for owner in self._known(db, users):
             known = db.execute("SELECT 1 FROM owners WHERE key = ? AND owner = ?", (key, owner))
             if known.fetchone() is None:
                 db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (key, owner))
+
+    def _known(self, db: sqlite3.Connection, users: Iterable[str]) -> list[str]:
+        """The owners' names, without those forgotten since this object first looked."""
+        rows = db.execute(
+            "SELECT salt, digest FROM forgets WHERE id > ?", (self._forgets_seen,)
+        ).fetchall()
+        return [
+            owner
+            for owner in map(name_of, users)
+            if all(_salted(owner, salt) != digest for salt, digest in rows)
+        ]
 
     def _scrub(self, db: sqlite3.Connection) -> None:
         """Rewrite the file and empty the write-ahead log, so that no freed page survives."""
@@ -248,6 +282,9 @@ class AnswerCache:
             # VACUUM's working copy must not land in a shared temporary folder.
             db.execute("PRAGMA temp_store = MEMORY")
             db.executescript(_SCHEMA)
+            if self._forgets_seen is None:
+                (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
+                self._forgets_seen = int(last)
         except sqlite3.Error:
             db.close()
             raise

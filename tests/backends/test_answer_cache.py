@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_cli.backends.answer_cache import AnswerCache, StoredCall, cache_key
+from hydra_cli.backends.files import name_of
 from hydra_cli.core.errors import StoreError
 from hydra_cli.core.protocols import ChatRequest, Sampling
 
@@ -121,8 +122,6 @@ def test_forget_leaves_no_byte(cache: AnswerCache, tmp_path: Path) -> None:
     assert b"ben's answer 299" in left
     assert cache.size() == 300
     assert cache.get("a5") == []
-    from hydra_cli.backends.files import name_of
-
     assert name_of("anna").encode() not in left
     assert name_of("ben").encode() in left
 
@@ -135,6 +134,28 @@ def test_forget_while_another_process_has_it_open(cache: AnswerCache, tmp_path: 
     assert cache.forget("anna") == 50
     assert b"anna's secret" not in bytes_of(tmp_path / "cache")
     assert other.get("a1") == []
+
+
+def test_a_late_answer_of_a_forgotten_user_is_not_kept(cache: AnswerCache, tmp_path: Path) -> None:
+    at_work = AnswerCache(tmp_path / "cache" / "answers.sqlite")
+    assert at_work.get("k") == []  # before there is a file
+    put(cache, "k", call("anna's"), "anna")
+    put(cache, "both", call("of both"), "anna", "ben")
+    assert cache.forget("anna") == 1
+    put(at_work, "k", call("anna's late"), "anna")
+    put(at_work, "c", call("of two"), "anna", "ben")
+    assert at_work.get("both", users=["anna"])
+    assert at_work.get("k") == []
+    assert at_work.get("c")
+    left = bytes_of(tmp_path / "cache")
+    assert b"late" not in left
+    assert name_of("anna").encode() not in left
+    # Whoever comes back later begins anew.
+    later = AnswerCache(tmp_path / "cache" / "answers.sqlite")
+    put(later, "k", call("anna's new"), "anna")
+    assert later.get("k")
+    put(cache, "d", call("by the one that forgot"), "anna")
+    assert cache.forget("anna") == 2
 
 
 def test_an_answer_shared_by_two_users_goes_with_the_last(cache: AnswerCache) -> None:
