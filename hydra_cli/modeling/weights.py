@@ -82,6 +82,29 @@ class Weights:
         """
         return bool(self.card.settings.get("heads_need_answers", True))
 
+    def head(
+        self,
+        user: str,
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        seed: int,
+        counts: Mapping[str, int],
+        settings: Mapping[str, Any],
+    ) -> Weights:
+        """A user's head on this base, with a card that says so."""
+        card = Card(
+            kind="head",
+            recipe=self.card.recipe,
+            task=self.card.task,
+            encoder=self.card.encoder,
+            seed=seed,
+            base=self.fingerprint,
+            user=user,
+            counts=counts,
+            settings=settings,
+        )
+        return Weights(card, tensors)
+
     def check_base(self, base: Weights) -> None:
         """ModelError where this head was made for another base."""
         if self.card.base != base.fingerprint:

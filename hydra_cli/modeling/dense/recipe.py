@@ -105,21 +105,9 @@ class HydraRecipe:
             for user, pairs in pairs_of.items():
                 counts[user] |= count_pairs(stage, pairs)
                 tensors[user] |= under(f"{stage}.head.", heads.get(user, {}))
+        settings = asdict(self.settings)
         return {
-            user: Weights(
-                Card(
-                    kind="head",
-                    recipe=self.name,
-                    task=task.name,
-                    encoder=encoder.fingerprint,
-                    seed=seed,
-                    base=base.fingerprint,
-                    user=user,
-                    counts=counts[user],
-                    settings=asdict(self.settings),
-                ),
-                own,
-            )
+            user: base.head(user, own, seed=seed, counts=counts[user], settings=settings)
             for user, own in tensors.items()
         }
 

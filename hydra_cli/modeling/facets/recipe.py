@@ -100,23 +100,17 @@ class MofRecipe:
         heads = {}
         for user, own in examples.items():
             histories = [example.context.history for example in own]
-            heads[user] = Weights(
-                Card(
-                    kind="head",
-                    recipe=self.name,
-                    task=task.name,
-                    encoder=encoder.fingerprint,
-                    seed=seed,
-                    base=base.fingerprint,
-                    user=user,
-                    counts={"examples": len(own)},
-                    settings=asdict(self.settings),
-                ),
-                {
-                    f"{stage}.mixture": mixtures_of(router, histories, encoder).mean(0)
-                    for stage, router in routers.items()
-                    if histories
-                },
+            mixtures = {
+                f"{stage}.mixture": mixtures_of(router, histories, encoder).mean(0)
+                for stage, router in routers.items()
+                if histories
+            }
+            heads[user] = base.head(
+                user,
+                mixtures,
+                seed=seed,
+                counts={"examples": len(own)},
+                settings=asdict(self.settings),
             )
             progress.advance()
         return heads

@@ -167,18 +167,10 @@ class FactorizedRecipe:
         heads = {}
         for i, user in enumerate(users):
             counts = {"rerank lists": len(records[i]), "adapt lists": len(answers[i])}
-            card = Card(
-                kind="head",
-                recipe=self.name,
-                task=task.name,
-                encoder=encoder.fingerprint,
-                seed=seed,
-                base=base.fingerprint,
-                user=user,
-                counts=counts,
-                settings={"precision": precision},
+            own = {"rerank": rerank[i].clone(), "adapt": adapt[i].clone()}
+            heads[user] = base.head(
+                user, own, seed=seed, counts=counts, settings={"precision": precision}
             )
-            heads[user] = Weights(card, {"rerank": rerank[i].clone(), "adapt": adapt[i].clone()})
         return heads
 
     def scorer(
