@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS calls (
     prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL,
     counted_tokens INTEGER NOT NULL,
-    max_tokens INTEGER NOT NULL
+    max_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, start);
 CREATE INDEX IF NOT EXISTS calls_by_model ON calls (model);
@@ -60,7 +61,8 @@ class StoredCall:
 
     ``start`` is the place of its first answer among all answers to the
     request. ``counted_tokens`` is the prompt's length by our own count, which
-    may differ from the provider's ``prompt_tokens``.
+    may differ from the provider's ``prompt_tokens``. ``seconds`` is what the
+    call took; 0 where an older release kept it.
     """
 
     start: int
@@ -68,6 +70,7 @@ class StoredCall:
     prompt_tokens: int
     completion_tokens: int
     counted_tokens: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,16 @@ def cache_key(identity: str, request: ChatRequest) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def _add_seconds(db: sqlite3.Connection) -> None:
+    """Give a file that was made without it the column that says how long calls took."""
+    try:
+        if all(name != "seconds" for _, name, *_ in db.execute("PRAGMA table_info(calls)")):
+            db.execute("ALTER TABLE calls ADD COLUMN seconds REAL NOT NULL DEFAULT 0")
+    except sqlite3.OperationalError as error:
+        if "duplicate column" not in str(error):  # another process was first
+            raise
+
+
 def _salted(owner: str, salt: str) -> str:
     return hashlib.sha256(f"{salt}\0{owner}".encode()).hexdigest()
 
@@ -122,7 +135,7 @@ class AnswerCache:
             return []
         with self._session() as db:
             rows = db.execute(
-                "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens"
+                "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens, seconds"
                 " FROM calls WHERE key = ? ORDER BY start, id",
                 (key,),
             ).fetchall()
@@ -152,7 +165,8 @@ class AnswerCache:
                 return
             db.execute(
                 "INSERT INTO calls (key, model, start, answers, prompt_tokens,"
-                " completion_tokens, counted_tokens, max_tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                " completion_tokens, counted_tokens, max_tokens, seconds)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     model,
@@ -162,6 +176,7 @@ class AnswerCache:
                     call.completion_tokens,
                     call.counted_tokens,
                     max_tokens,
+                    call.seconds,
                 ),
             )
             self._own(db, key, users)
@@ -282,6 +297,7 @@ class AnswerCache:
             # VACUUM's working copy must not land in a shared temporary folder.
             db.execute("PRAGMA temp_store = MEMORY")
             db.executescript(_SCHEMA)
+            _add_seconds(db)
             if self._forgets_seen is None:
                 (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
                 self._forgets_seen = int(last)

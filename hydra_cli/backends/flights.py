@@ -112,4 +112,5 @@ def _as_cached(calls: Sequence[StoredCall]) -> Usage:
         cached_calls=len(calls),
         prompt_tokens=sum(call.prompt_tokens for call in calls),
         completion_tokens=sum(call.completion_tokens for call in calls),
+        saved_seconds=sum(call.seconds for call in calls),
     )

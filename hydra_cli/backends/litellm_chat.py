@@ -241,4 +241,5 @@ def _stored(job: Job, batch: Batch) -> StoredCall:
         batch.usage.prompt_tokens,
         batch.usage.completion_tokens,
         batch.counted_tokens,
+        batch.usage.seconds,
     )

@@ -8,6 +8,7 @@ requests at once go through ``LocalChat.generate_batch``.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,14 @@ PROVIDER = "local"
 
 @dataclass(frozen=True, slots=True)
 class LocalAnswers:
-    """The answers to one request and the length of its prompt in tokens."""
+    """The answers to one request and the length of its prompt in tokens.
+
+    ``seconds`` is the request's share of its batch's time, by tokens.
+    """
 
     answers: tuple[Generated, ...]
     prompt_tokens: int
+    seconds: float
 
 
 class LocalChat:
@@ -99,10 +104,16 @@ class LocalChat:
         self, prompts: Sequence[Prompt], *, cancelled: Callable[[], bool] = lambda: False
     ) -> list[LocalAnswers]:
         """Answer prompts made by ``prompt``, all in one batch, in order."""
+        began = time.monotonic()
         made = self._decoder.generate(prompts, cancelled=cancelled)
-        return [
-            LocalAnswers(tuple(answers), len(prompt.ids))
+        took = time.monotonic() - began
+        tokens = [
+            len(prompt.ids) + sum(len(answer.ids) for answer in answers)
             for answers, prompt in zip(made, prompts, strict=True)
+        ]
+        return [
+            LocalAnswers(tuple(answers), len(prompt.ids), took * count / sum(tokens))
+            for answers, prompt, count in zip(made, prompts, tokens, strict=True)
         ]
 
 
@@ -123,6 +134,9 @@ def register() -> None:
     from hydra_cli.backends.litellm_loading import load_litellm
 
     load_litellm()  # before anything else imports it with its defaults
+    # Once, before there are worker threads: when several import it first, all but one fail.
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
     from hydra_cli.backends.local_provider import install
 
     install(PROVIDER)

@@ -12,6 +12,7 @@ from litellm.llms import custom_llm
 from hydra_cli.backends.litellm_loading import load_litellm
 from hydra_cli.backends.local_batching import BatchingChat
 from hydra_cli.backends.local_chat import LocalAnswers, open_local_chat
+from hydra_cli.backends.providers import OWN_SECONDS
 from hydra_cli.core.protocols import Sampling
 
 litellm: Any = load_litellm()
@@ -109,6 +110,7 @@ def _respond(response: Any, model: str, chat: BatchingChat, made: LocalAnswers) 
     ]
     completion = sum(len(answer.ids) for answer in made.answers)
     response.model = model
+    response._hidden_params[OWN_SECONDS] = made.seconds
     response.usage = litellm.Usage(
         prompt_tokens=made.prompt_tokens,
         completion_tokens=completion,

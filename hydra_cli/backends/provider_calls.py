@@ -16,7 +16,7 @@ from hydra_cli.backends import pricing
 from hydra_cli.backends.answer_text import clean_answer, has_reasoning
 from hydra_cli.backends.litellm_loading import load_litellm
 from hydra_cli.backends.provider_errors import ProviderFailure, foreign_errors, translate
-from hydra_cli.backends.providers import LOCAL, Endpoint
+from hydra_cli.backends.providers import LOCAL, OWN_SECONDS, Endpoint
 from hydra_cli.backends.throttle import Throttle
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Usage
@@ -261,7 +261,8 @@ class Caller:
                 kind="nonsense",
                 hint="try later, or name another --model",
             )
-        usage, counted = self._usage(response, request, raw, seconds)
+        hidden = getattr(response, "_hidden_params", {})
+        usage, counted = self._usage(response, request, raw, hidden.get(OWN_SECONDS, seconds))
         return Batch(tuple(answers), usage, counted), thought
 
     def _usage(

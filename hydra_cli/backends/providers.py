@@ -14,6 +14,8 @@ from hydra_cli.core.errors import ProviderError, UsageError
 
 LOCAL = "local"
 """The provider name of the embedded models."""
+OWN_SECONDS = "own_seconds"
+"""Where a response of theirs says how long it took, others of the same batch left out."""
 
 _ON_THIS_MACHINE = {
     "ollama": "http://localhost:11434",

@@ -138,7 +138,11 @@ class Scored(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What LLM calls used. ``cost`` is in US dollars; None means unknown, never 0."""
+    """What LLM calls used. ``cost`` is in US dollars; None means unknown, never 0.
+
+    ``seconds`` is what the calls took, one after another; ``saved_seconds`` what
+    the cached ones took when they were made.
+    """
 
     calls: int = 0
     cached_calls: int = 0
@@ -146,6 +150,7 @@ class Usage:
     completion_tokens: int = 0
     cost: float | None = 0.0
     seconds: float = 0.0
+    saved_seconds: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -155,6 +160,7 @@ class Usage:
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cost=None if self.cost is None or other.cost is None else self.cost + other.cost,
             seconds=self.seconds + other.seconds,
+            saved_seconds=self.saved_seconds + other.saved_seconds,
         )
 
 

@@ -130,8 +130,12 @@ class Answers:
 
 
 def alone(usage: Usage, price: Price | None) -> Usage:
-    """The usage with the cost that cached calls would have had."""
-    if not usage.cached_calls or price is None:
+    """The usage with what cached calls would have cost and taken."""
+    if not usage.cached_calls:
+        return usage
+    seconds = usage.seconds + usage.saved_seconds
+    usage = replace(usage, seconds=seconds, saved_seconds=0.0)
+    if price is None:
         return usage
     return replace(usage, cost=price(usage.prompt_tokens, usage.completion_tokens))
 

@@ -118,7 +118,7 @@ def reading() -> list[str]:
         "- `majority`, `median` and `knn` ask no LLM.",
         "- *calls* answered the queries, *setup calls* made labels, fits, gates and summaries. "
         "Calls that several methods share are counted for each of them, and were made once.",
-        "- *seconds* is a method's own time plus its LLM calls one after another.",
+        "- *seconds* is a method's own time plus its LLM calls one after another, cached ones too.",
     ]
 
 

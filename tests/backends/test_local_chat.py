@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -288,3 +291,41 @@ class TestThroughLitellm:
         )
         again = litellm.completion(model=model, messages=MESSAGES[0], temperature=0, max_tokens=4)
         assert made.choices[0].message.content == again.choices[0].message.content
+
+
+def test_seconds_are_shares_of_the_batch(chat: LocalChat) -> None:
+    began = time.monotonic()
+    long, short = chat.generate_batch(
+        [(user("one two three four five " * 8), HOT), (user("red"), Sampling(max_tokens=1))]
+    )
+    took = time.monotonic() - began
+    assert 0 < short.seconds < long.seconds
+    assert long.seconds + short.seconds <= took
+
+
+IN_A_NEW_PROCESS = """
+import sys
+from pathlib import Path
+from hydra_cli.config import Settings
+from hydra_cli.core.protocols import ChatRequest, Sampling
+from hydra_cli.wiring import open_chat
+
+settings = Settings(store=Path(sys.argv[2]), model=f"local/{sys.argv[1]}", concurrency=8)
+requests = [
+    ChatRequest(({"role": "user", "content": word},), Sampling(n=2, temperature=1.0, seed=0))
+    for word in ("red", "green", "blue", "one", "two")
+]
+first = dict(open_chat(settings).complete_many(requests))
+again = dict(open_chat(settings).complete_many(requests))
+assert {i: c.texts for i, c in first.items()} == {i: c.texts for i, c in again.items()}
+for index, completion in again.items():
+    assert completion.usage.cached_calls == 1 and completion.usage.seconds == 0
+    assert 0 < completion.usage.saved_seconds == first[index].usage.seconds
+"""
+
+
+def test_the_first_requests_of_a_process_come_all_at_once(folder: Path, tmp_path: Path) -> None:
+    # Their threads would import transformers at the same time, which it doesn't bear.
+    command = [sys.executable, "-c", IN_A_NEW_PROCESS, str(folder), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -11,8 +11,10 @@ import pytest
 from hydra_cli.backends.memory import ScriptedChat
 from hydra_cli.core.errors import BudgetExceeded, ModelError, ProviderError
 from hydra_cli.core.protocols import ChatRequest, Completion
+from hydra_cli.core.records import Usage
 from hydra_cli.evaluation import questions as questions_module
 from hydra_cli.evaluation.as_json import predictions_mapping, suite_mapping, task_mapping
+from hydra_cli.evaluation.asking import Price, alone
 from tests.evaluation.helpers import CONTROLS, PROMPT_ONLY, echo, echo_chat, material, run
 
 TASKS = ("LaMP_2N", "LaMP_2M", "LaMP_3", "LaMP_4", "LaMP_5")
@@ -62,6 +64,15 @@ def test_equal_calls_are_made_once() -> None:
     assert result.used.calls == 22
     shared = [result.methods[name].usage.cached_calls for name in ("consensus", "oracle")]
     assert shared == [11, 11]
+
+
+@pytest.mark.parametrize("price", [None, lambda prompt, answer: 0.01 * (prompt + answer)])
+def test_a_cached_call_counts_as_when_it_was_made(price: Price | None) -> None:
+    made = Usage(calls=1, prompt_tokens=90, completion_tokens=10, cost=1.0, seconds=3.0)
+    kept = Usage(cached_calls=1, prompt_tokens=90, completion_tokens=10, saved_seconds=3.0)
+    assert alone(made, price) == made
+    assert alone(kept, price).seconds == alone(made, price).seconds
+    assert alone(kept, price).cost == (0.0 if price is None else 1.0)
 
 
 def test_a_greedy_method_is_asked_for_one_seed_alone() -> None:
