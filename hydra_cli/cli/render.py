@@ -21,16 +21,23 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str | None, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    title: str | None,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    names_first: bool = False,
 ) -> None:
-    """A table on stdout, as wide as the terminal allows."""
+    """A table on stdout, as wide as the terminal allows.
+
+    ``names_first``: the first column's names stay on one line each.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=names_first and place == 0)
     for row in rows:
         table.add_row(*(Text(printable(str(cell))) for cell in row))
     Console().print(table)

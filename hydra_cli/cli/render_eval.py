@@ -29,6 +29,7 @@ def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
                     (name, percent(found.value), span(found), f"{found.above_zero:.0%}")
                     for name, found in average_gains(results).items()
                 ],
+                names_first=True,
             )
             if left := left_out(results):
                 say(f"not averaged, since not every task has a gain of theirs: {', '.join(left)}")
@@ -37,30 +38,40 @@ def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
 
 def render_task(result: TaskResult) -> None:
     names = [metric.name for metric in result.metrics]
-    shown = [f"{m.name} {'↑' if m.higher else '↓'}" for m in result.metrics]
+    shown = [f"{m.name}\n{'↑' if m.higher else '↓'}" for m in result.metrics]
     print_table(
         f"{result.task}: {result.queries} queries of {result.users} users, {result.model}, "
         f"k={result.settings['k']}, n={result.settings['n']}, "
         f"seeds {', '.join(map(str, result.seeds))}; "
         f"gains against {result.best_prompt_based or 'none: no prompt-based method is complete'}",
-        ("method", "scored", *shown, "gain", "95 %", "calls", "setup", "tokens", "cost", "s"),
-        [method_row(method, names, result) for method in result.methods.values()],
+        ("method", *shown, "gain", "95 %"),
+        [quality_row(method, names) for method in result.methods.values()],
+        names_first=True,
+    )
+    print_table(
+        f"{result.task}: what each method would take alone",
+        ("method", "scored", "calls", "setup", "tokens", "cost", "seconds"),
+        [cost_row(method, result.queries) for method in result.methods.values()],
+        names_first=True,
     )
     for note in result.notes:
         say(f"{result.task}: {note}")
 
 
-def method_row(method: MethodResult, names: Sequence[str], result: TaskResult) -> tuple[str, ...]:
-    spent = method.usage + method.setup
-    marks = {"bound": " (bound, no method)"}.get(method.family, "")
-    if not method.complete:
-        marks += " INCOMPLETE"
+def quality_row(method: MethodResult, names: Sequence[str]) -> tuple[str, ...]:
     return (
-        method.name + marks,
-        f"{method.queries}/{result.queries}",
+        shown_name(method),
         *(f"{method.metrics[name]:.3f}" if name in method.metrics else "-" for name in names),
-        percent(method.gain.value) if method.gain else "-",
+        percent(method.gain.value) if method.gain else "-" if method.complete else "INCOMPLETE",
         span(method.gain) if method.gain else "-",
+    )
+
+
+def cost_row(method: MethodResult, queries: int) -> tuple[str, ...]:
+    spent = method.usage + method.setup
+    return (
+        shown_name(method),
+        f"{method.queries}/{queries}",
         f"{method.usage.calls + method.usage.cached_calls:,}",
         f"{method.setup.calls + method.setup.cached_calls:,}",
         f"{spent.prompt_tokens + spent.completion_tokens:,}",
@@ -69,13 +80,18 @@ def method_row(method: MethodResult, names: Sequence[str], result: TaskResult) -
     )
 
 
+def shown_name(method: MethodResult) -> str:
+    return f"{method.name} (bound)" if method.family == "bound" else method.name
+
+
 def percent(value: float) -> str:
     return f"{value:+.1%}" if math.isfinite(value) else "-"
 
 
 def span(found: Estimate) -> str:
-    """The interval, as in ``+1.2% … +4.0%``."""
-    return f"{percent(found.low)} … {percent(found.high)}"
+    """The interval, as in ``+1% … +40%``."""
+    ends = (f"{x:+.0%}" if math.isfinite(x) else "-" for x in (found.low, found.high))
+    return " … ".join(ends)
 
 
 def render_price(stages: Mapping[str, Usage], *, as_json: bool) -> None:

@@ -93,8 +93,24 @@ def test_the_table_shows_what_was_scored(
         code, out, err = invoke([*arguments, "--methods", f"{PROMPT},oracle,knn"], capsys)
     assert code == 0, err
     assert "11/11" in out
-    assert "oracle (bound, no method)" in out
+    assert "oracle (bound)" in out
     assert "knn skipped" in err
+
+
+def test_the_table_can_be_read_in_80_columns(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        code, out, err = invoke([*arguments, "--methods", f"{PROMPT},oracle"], capsys)
+    assert code == 0, err
+    rows = [line for line in out.splitlines() if "│ zero-shot" in line]
+    assert len(rows) == 2  # how good it is, and what it takes
+    assert "11/11" in rows[1]
+    assert max(map(len, out.splitlines())) <= 80
+    for word in ("ROUGE-1", "ROUGE-L", "METEOR", "setup", "tokens"):
+        assert word in out
 
 
 def test_dry_run_calls_nothing(
