@@ -261,7 +261,7 @@ class Caller:
                 kind="nonsense",
                 hint="try later, or name another --model",
             )
-        hidden = getattr(response, "_hidden_params", {})
+        hidden = getattr(response, "_hidden_params", None) or {}
         usage, counted = self._usage(response, request, raw, hidden.get(OWN_SECONDS, seconds))
         return Batch(tuple(answers), usage, counted), thought
 

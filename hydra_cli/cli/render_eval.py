@@ -59,10 +59,11 @@ def render_task(result: TaskResult) -> None:
 
 
 def quality_row(method: MethodResult, names: Sequence[str]) -> tuple[str, ...]:
+    unknown = "-" if method.complete else "INCOMPLETE"
     return (
         shown_name(method),
         *(f"{method.metrics[name]:.3f}" if name in method.metrics else "-" for name in names),
-        percent(method.gain.value) if method.gain else "-" if method.complete else "INCOMPLETE",
+        percent(method.gain.value) if method.gain else unknown,
         span(method.gain) if method.gain else "-",
     )
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.backends.fault_server import Call, FaultServer, Reply, completion, er
 from tests.evaluation.helpers import TINY
 
 PROMPT = "zero-shot,rag-bm25,consensus"
+
+Table = Callable[[str, int], tuple[str, str]]
+"""What a run of these methods shows in so many columns, and what it says."""
 
 
 def said(call: Call) -> Reply:
@@ -84,27 +88,30 @@ def test_json_report_and_predictions(
     assert "used:" in err
 
 
-def test_the_table_shows_what_was_scored(
+@pytest.fixture
+def table(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    with FaultServer(said) as server:
-        serve(monkeypatch, server)
-        code, out, err = invoke([*arguments, "--methods", f"{PROMPT},oracle,knn"], capsys)
-    assert code == 0, err
+) -> Table:
+    def show(methods: str, columns: int) -> tuple[str, str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with FaultServer(said) as server:
+            serve(monkeypatch, server)
+            code, out, err = invoke([*arguments, "--methods", methods], capsys)
+        assert code == 0, err
+        return out, err
+
+    return show
+
+
+def test_the_table_shows_what_was_scored(table: Table) -> None:
+    out, err = table(f"{PROMPT},oracle,knn", 200)
     assert "11/11" in out
     assert "oracle (bound)" in out
     assert "knn skipped" in err
 
 
-def test_the_table_can_be_read_in_80_columns(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    with FaultServer(said) as server:
-        serve(monkeypatch, server)
-        code, out, err = invoke([*arguments, "--methods", f"{PROMPT},oracle"], capsys)
-    assert code == 0, err
+def test_the_table_can_be_read_in_80_columns(table: Table) -> None:
+    out, _ = table(f"{PROMPT},oracle", 80)
     rows = [line for line in out.splitlines() if "│ zero-shot" in line]
     assert len(rows) == 2  # how good it is, and what it takes
     assert "11/11" in rows[1]
