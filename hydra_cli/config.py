@@ -24,27 +24,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra_cli.core.errors import UsageError
+from hydra_cli.core.plan import AnswerPlan, check_bounds
 from hydra_cli.core.tasks import KINDS, PRESETS, TaskSpec
 
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 DEFAULT_MODEL = "local/smollm2-135m-instruct"
-RETRIEVERS = ("bm25", "dense", "fused", "recency")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything a command may want to know, resolved once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(AnswerPlan):
+    """Everything a command may want to know, resolved once; the pipeline's plan is part of it."""
 
     store: Path
     encoder: str = DEFAULT_ENCODER
     model: str = DEFAULT_MODEL
     user: str | None = None
-    retriever: str = "fused"
-    k: int = 4
-    n: int = 8
-    shortlist: int = 20
-    temperature: float = 0.5
-    seed: int = 0
     cache: bool = True
     providers: tuple[str, ...] = ()
     """Allowed litellm providers; empty allows any."""
@@ -53,6 +47,11 @@ class Settings:
     timeout: float = 60.0
     sources: tuple[str, ...] = ()
     tasks: Mapping[str, TaskSpec] = field(default_factory=lambda: dict(PRESETS))
+
+    @property
+    def plan(self) -> AnswerPlan:
+        """How queries are answered, and nothing else."""
+        return AnswerPlan(**{item.name: getattr(self, item.name) for item in fields(AnswerPlan)})
 
     def spec(self, task: str) -> TaskSpec:
         """The task as declared, recognised or preset; free generation where it is unknown."""
@@ -76,7 +75,7 @@ def store_folder(flag: Path | None = None) -> Path:
 
 def load_settings(store: Path | None = None) -> Settings:
     """Settings of a store; UsageError names the line that makes no sense."""
-    from hydra_cli.backends.task_file import load_tasks
+    from hydra_cli.store.task_file import load_tasks
 
     folder = store_folder(store)
     settings = Settings(store=folder, tasks={**PRESETS, **load_tasks(folder)})
@@ -112,8 +111,9 @@ def check_values(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             known = ", ".join(sorted(kinds))
             raise UsageError(f"{where}: unknown setting {key!r}", hint=f"known: {known}, tasks")
         checked[key] = _typed(key, value, str(kinds[key]), where)
-    if checked.get("retriever", RETRIEVERS[0]) not in RETRIEVERS:
-        raise UsageError(f"{where}: retriever must be one of {', '.join(RETRIEVERS)}")
+    bounded = {item.name for item in fields(AnswerPlan)}
+    for key in bounded & checked.keys():
+        check_bounds(key, checked[key], where=f"{where}: ")
     return checked
 
 

@@ -1,4 +1,4 @@
-"""The one place that picks backends. Each is imported only when it is opened."""
+"""The one place that picks store, encoder and LLM. Each is imported only when it is opened."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hydra_cli.backends.budget import Limits
     from hydra_cli.config import Settings
     from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
+    from hydra_cli.llm.budget import Limits
 
 
 def open_store(settings: Settings, *, create: bool = False) -> HistoryStore:
     """The store of ``settings.store``; NotFound where there is none and ``create`` is off."""
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
     return LanceHistoryStore.open(settings.store, create=create)
 
 
 def open_encoder(settings: Settings) -> TextEncoder:
     """The text encoder, fetched once where it isn't on disk yet."""
-    from hydra_cli.backends.hf_encoder import HFEncoder
+    from hydra_cli.models.hf_encoder import HFEncoder
 
     return HFEncoder.open(settings.encoder)
 
@@ -39,6 +39,6 @@ def open_chat(
     key, an unknown model, a cost limit on an unknown price.
     ``on_note`` hears what the user should know (default: a line on stderr).
     """
-    from hydra_cli.backends.chat_setup import build_chat
+    from hydra_cli.llm.setup import build_chat
 
     return build_chat(settings, model or settings.model, limits, on_note)

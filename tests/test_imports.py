@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.task_file import save_task
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.store.task_file import save_task
 
 HEAVY = ("torch", "transformers", "lancedb", "lance", "litellm", "pandas", "pyarrow", "sklearn")
 
@@ -49,7 +49,7 @@ def test_help_and_version_load_nothing_heavy(arguments: tuple[str, ...]) -> None
 
 @pytest.fixture
 def filled(home: Path, records: list[Record]) -> Path:
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
     LanceHistoryStore.open(home, create=True).add(records)
     save_task(home, PRESETS["LaMP_2N"].with_labels(["sports", "comedy"]))

@@ -70,6 +70,7 @@ def ask(
         temperature=temperature,
         encoder=encoder,
         seed=seed,
+        sequential=sequential or None,
     )
     query_text = read_query(text)
     histories = open_store(settings)
@@ -79,25 +80,16 @@ def ask(
     query = workflow.make_query(query_text, chosen_user, spec)
 
     from hydra_cli.modeling.recipes import recipe_named
+    from hydra_cli.pipeline.personalization import personalization
     from hydra_cli.wiring import open_chat, open_encoder
-    from hydra_cli.workflows.personalize import personalization
 
-    plan = workflow.AskPlan(
-        k=settings.k,
-        n=settings.n,
-        shortlist=settings.shortlist,
-        retriever=settings.retriever,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        sequential=sequential,
-    )
     texts = open_encoder(settings)
     personal = personalization(settings.store, chosen_user, spec, recipe_named(recipe), texts)
     if show_prompt:
         show_messages(
-            workflow.prompt_for(
-                query, spec, store=histories, encoder=texts, personal=personal, plan=plan
-            ),
+            workflow.draft_query(
+                query, spec, store=histories, encoder=texts, personal=personal, plan=settings.plan
+            ).request.messages,
             as_json,
         )
         return
@@ -110,7 +102,7 @@ def ask(
             encoder=texts,
             chat=chat,
             personal=personal,
-            plan=plan,
+            plan=settings.plan,
             progress=bar,
         )
     render(answer, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)

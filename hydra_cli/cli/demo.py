@@ -133,16 +133,14 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
     from hydra_cli.cli.render import say
     from hydra_cli.config import load_settings
     from hydra_cli.modeling.recipes import recipe_named
+    from hydra_cli.pipeline.personalization import personalization
     from hydra_cli.wiring import open_chat, open_encoder, open_store
-    from hydra_cli.workflows.ask import AskPlan
     from hydra_cli.workflows.demo import QUESTIONS, compare
-    from hydra_cli.workflows.personalize import personalization
 
     settings = load_settings(store).override(model=model, cache=False)
     histories, encoder = open_store(settings), open_encoder(settings)
     chat = open_chat(settings, on_note=say)
     recipe = recipe_named("hydra-pers")
-    plan = AskPlan(k=settings.k, n=settings.n, seed=settings.seed)
     found = []
     for question in QUESTIONS:
         spec = settings.spec(question.task)
@@ -155,7 +153,7 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
                 encoder=encoder,
                 chat=chat,
                 personal=personal,
-                plan=plan,
+                plan=settings.plan,
             )
         )
     return found

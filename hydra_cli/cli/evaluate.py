@@ -160,8 +160,8 @@ def evaluate(
         )
     settings = replace(settings, store=folder)
 
-    from hydra_cli.backends.budget import Limits
     from hydra_cli.cli.render_eval import render, render_price
+    from hydra_cli.llm.budget import Limits
     from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.wiring import open_chat, open_encoder
 

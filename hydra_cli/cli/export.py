@@ -31,9 +31,9 @@ def export(
     """
     from dataclasses import asdict
 
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
     from hydra_cli.workflows.transfer import export_users
 
     opened = LanceHistoryStore.open(load_settings(store).store, create=False)

@@ -80,7 +80,7 @@ def fit(
 
     tasks = [settings.spec(name) for name in choose_tasks(histories, user, task)]
 
-    from hydra_cli.backends.budget import Limits
+    from hydra_cli.llm.budget import Limits
     from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.wiring import open_chat, open_encoder
     from hydra_cli.workflows.fit import FitPlan

@@ -30,10 +30,10 @@ def forget(
     """
     from dataclasses import asdict
 
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
-    from hydra_cli.backends.store_forget import Scope
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
+    from hydra_cli.store.forgetting import Scope
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
     from hydra_cli.workflows import forget as workflow
 
     settings = load_settings(store)

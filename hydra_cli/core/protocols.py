@@ -1,7 +1,7 @@
 """What the domain needs from the edge.
 
 Backends implement these; workflows receive them. Tests pass the fakes of
-``hydra_cli.backends.memory`` through the same door.
+``hydra_cli.store.memory`` through the same door.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from hydra_cli.evaluation.training import (
     train,
     training_set,
 )
-from hydra_cli.workflows.personalize import Personalization
+from hydra_cli.pipeline.personalization import Personalization
 
 RecipeDoor = Callable[[str], Recipe]
 

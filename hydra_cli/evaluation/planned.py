@@ -25,7 +25,7 @@ from hydra_cli.evaluation.training import (
     own_examples,
     training_set,
 )
-from hydra_cli.workflows.supervise import SupervisionPlan, label_requests
+from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
 
 Stage = tuple[str, list[ChatRequest]]
 

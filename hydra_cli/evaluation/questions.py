@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hydra_cli.backends.lamp_files import LampSplit
 from hydra_cli.core.errors import DataError, NotFound
 from hydra_cli.core.protocols import HistoryStore, TextEncoder
 from hydra_cli.core.records import History, Query, QueryContext, Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.readers.lamp_files import LampSplit
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors

@@ -9,8 +9,8 @@ from hydra_cli.core.protocols import ChatRequest, Sampling
 from hydra_cli.core.records import History, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.workflows.personalize import Personalization
-from hydra_cli.workflows.supervise import sampling_for
+from hydra_cli.pipeline.personalization import Personalization
+from hydra_cli.pipeline.supervision import sampling_for
 
 SUMMARY_TOKENS = 80
 SUMMARY_RECORDS = 8

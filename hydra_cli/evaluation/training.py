@@ -20,9 +20,9 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.evaluation.methods import RecipeUse
 from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import Setting
-from hydra_cli.workflows.outcomes import outcomes_of
-from hydra_cli.workflows.personalize import STAGES, Personalization
-from hydra_cli.workflows.supervise import (
+from hydra_cli.pipeline.outcomes import outcomes_of
+from hydra_cli.pipeline.personalization import STAGES, Personalization
+from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
     example_from_query,
     pseudo_queries,

@@ -17,20 +17,20 @@ def _factorized() -> Recipe:
 
 
 def _hydra() -> Recipe:
-    from hydra_cli.modeling.dense.recipe import HydraRecipe
+    from hydra_cli.modeling.hydra.recipe import HydraRecipe
 
     return HydraRecipe()
 
 
 def _hydra_paper() -> Recipe:
-    from hydra_cli.modeling.dense.recipe import HydraRecipe
-    from hydra_cli.modeling.dense.training import PAPER
+    from hydra_cli.modeling.hydra.recipe import HydraRecipe
+    from hydra_cli.modeling.hydra.training import PAPER
 
     return HydraRecipe(PAPER, name="hydra-paper")
 
 
 def _mof() -> Recipe:
-    from hydra_cli.modeling.facets.recipe import MofRecipe
+    from hydra_cli.modeling.mof.recipe import MofRecipe
 
     return MofRecipe()
 

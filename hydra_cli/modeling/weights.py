@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from hydra_cli import __version__
-from hydra_cli.backends.files import name_of, write_atomic
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.files import name_of, write_atomic
 
 FORMAT = 1
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_cli.backends.files import write_atomic
+from hydra_cli.core.files import write_atomic
 from hydra_cli.evaluation.as_json import suite_mapping
 from hydra_cli.evaluation.results import TaskResult
 from hydra_cli.reports import html, markdown

@@ -1,1 +1,1 @@
-"""Use cases as plain functions; backends are passed in."""
+"""Use cases as plain functions; store, encoder and LLM are passed in."""

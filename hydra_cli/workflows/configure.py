@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_cli.backends.files import write_atomic
 from hydra_cli.config import Settings, check_values
 from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.files import write_atomic
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

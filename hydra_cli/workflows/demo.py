@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.workflows.ask import AskPlan, ask, make_query
-from hydra_cli.workflows.personalize import Personalization
+from hydra_cli.pipeline.personalization import Personalization
+from hydra_cli.workflows.ask import ask, make_query
 
 SAMPLE = Path(__file__).resolve().parent.parent / "demo"
 
@@ -81,7 +82,7 @@ def compare(
     encoder: TextEncoder,
     chat: ChatModel,
     personal: Personalization,
-    plan: AskPlan,
+    plan: AnswerPlan,
 ) -> Comparison:
     """The query without records, with records, and with the user's heads as well."""
     query = make_query(question.text, question.user, task)

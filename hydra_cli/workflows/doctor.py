@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_cli.backends import doctor_files as files
-from hydra_cli.backends import doctor_tables as tables
-from hydra_cli.backends.findings import Finding, problem
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from hydra_cli.backends.store_errors import store_errors
-from hydra_cli.backends.store_folder import StoreFolder
-from hydra_cli.backends.store_lock import WriterLock
-from hydra_cli.backends.store_recovery import recover_store
 from hydra_cli.core.errors import HydraError, NotFound
+from hydra_cli.store import doctor_files as files
+from hydra_cli.store import doctor_tables as tables
+from hydra_cli.store.errors import store_errors
+from hydra_cli.store.findings import Finding, problem
+from hydra_cli.store.folder import StoreFolder
+from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lock import WriterLock
+from hydra_cli.store.recovery import recover_store
 
 
 @dataclass(frozen=True, slots=True)

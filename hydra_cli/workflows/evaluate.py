@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_cli.backends.files import write_atomic
-from hydra_cli.backends.lamp_files import read_split
 from hydra_cli.core.errors import (
     BudgetExceeded,
     DataError,
@@ -18,6 +16,7 @@ from hydra_cli.core.errors import (
     NotFound,
     ProviderError,
 )
+from hydra_cli.core.files import write_atomic
 from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, Recipe, TextEncoder
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import DRAWS
@@ -28,6 +27,7 @@ from hydra_cli.evaluation.engine import EvalPlan, run_task
 from hydra_cli.evaluation.planned import planned_requests
 from hydra_cli.evaluation.questions import Questions, from_split, from_store
 from hydra_cli.evaluation.results import TaskResult, summarize
+from hydra_cli.readers.lamp_files import read_split
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -163,8 +163,8 @@ def settings_of(plan: EvalPlan, encoder: TextEncoder) -> dict[str, object]:
 
 def price_of(model: str) -> Price:
     """What a model's tokens cost, whoever made the call."""
-    from hydra_cli.backends.pricing import cost
-    from hydra_cli.backends.providers import resolve
+    from hydra_cli.llm.pricing import cost
+    from hydra_cli.llm.providers import resolve
 
     endpoint = resolve(model)
     return lambda prompt, completion: cost(endpoint, prompt, completion)
@@ -183,9 +183,9 @@ def price_of_run(
 
     A stage pays only for calls that no earlier stage makes.
     """
-    from hydra_cli.backends.answer_cache import AnswerCache
-    from hydra_cli.backends.chat_setup import cache_path
-    from hydra_cli.backends.pricing import estimate
+    from hydra_cli.llm.answer_cache import AnswerCache
+    from hydra_cli.llm.pricing import estimate
+    from hydra_cli.llm.setup import cache_path
 
     cache = AnswerCache(cache_path(settings.store))
     found: dict[str, Usage] = {}

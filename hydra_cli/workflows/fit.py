@@ -24,10 +24,10 @@ from hydra_cli.core.protocols import (
 )
 from hydra_cli.core.records import History, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.workflows.embed import load_history
-from hydra_cli.workflows.outcomes import outcomes_of
-from hydra_cli.workflows.personalize import load_base
-from hydra_cli.workflows.supervise import (
+from hydra_cli.pipeline.contexts import load_history
+from hydra_cli.pipeline.outcomes import outcomes_of
+from hydra_cli.pipeline.personalization import load_base
+from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
     label_requests,
     pseudo_queries,
@@ -355,9 +355,9 @@ def _save(
     base: Weights | None,
     heads: Mapping[str, Weights],
 ) -> None:
-    from hydra_cli.backends.files import name_of
-    from hydra_cli.backends.store_lock import WriterLock
+    from hydra_cli.core.files import name_of
     from hydra_cli.modeling.weights import base_path, head_path
+    from hydra_cli.store.lock import WriterLock
 
     with WriterLock(folder / "lock").held():
         # Under the lock: a user forgotten meanwhile must not come back as a head.

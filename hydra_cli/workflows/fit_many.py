@@ -16,10 +16,10 @@ from hydra_cli.core.protocols import (
     TextEncoder,
 )
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.pipeline.personalization import load_base
+from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.workflows.ask import unknown_user
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
-from hydra_cli.workflows.personalize import load_base
-from hydra_cli.workflows.supervise import SupervisionPlan
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -80,7 +80,7 @@ def fit_tasks(
 
     A fit that is killed leaves a note, so that the next command tells of it.
     """
-    from hydra_cli.backends.journal import noted_work
+    from hydra_cli.store.journal import noted_work
 
     reports = []
     for task in tasks:
@@ -116,9 +116,9 @@ def price_of_fit(
 
     Labels from the history alone ask no LLM: there is no stage then.
     """
-    from hydra_cli.backends.answer_cache import AnswerCache
-    from hydra_cli.backends.chat_setup import cache_path
-    from hydra_cli.backends.pricing import estimate
+    from hydra_cli.llm.answer_cache import AnswerCache
+    from hydra_cli.llm.pricing import estimate
+    from hydra_cli.llm.setup import cache_path
 
     kept = AnswerCache(cache_path(settings.store)) if settings.cache else None
     stages: dict[str, dict[str, Any]] = {}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hydra_cli.backends import store_forget
-from hydra_cli.backends.store_forget import Erased, Scope
 from hydra_cli.core.errors import UsageError
+from hydra_cli.store import forgetting as store_forget
+from hydra_cli.store.forgetting import Erased, Scope
 
 if TYPE_CHECKING:
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
     from hydra_cli.config import Settings
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 
 def plan_forget(store: LanceHistoryStore, scope: Scope) -> Erased:

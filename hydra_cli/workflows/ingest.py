@@ -12,8 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from hydra_cli.backends.readers import STDIN, Source, open_source
-from hydra_cli.backends.readers.lamp import USER_FIELD, is_question, match_task, profile_rows
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.protocols import HistoryStore, Progress
 from hydra_cli.core.recognition import guess_columns
@@ -21,6 +19,8 @@ from hydra_cli.core.record_building import RecordBuilder, Rejected
 from hydra_cli.core.records import Record
 from hydra_cli.core.rows import BadRow, Row
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.readers import STDIN, Source, open_source
+from hydra_cli.readers.lamp import USER_FIELD, is_question, match_task, profile_rows
 from hydra_cli.workflows.task_learning import TaskLearner
 
 DEFAULT_TASK = "default"

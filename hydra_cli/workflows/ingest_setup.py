@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from hydra_cli.backends.readers import find_files
-from hydra_cli.backends.readers.streams import unless_empty
-from hydra_cli.backends.reject_file import RejectFile
-from hydra_cli.backends.task_file import load_tasks, save_task
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.recognition import FIELDS
 from hydra_cli.core.record_building import Rejected, checked_id
 from hydra_cli.core.tasks import KINDS
+from hydra_cli.readers import find_files
+from hydra_cli.readers.reject_file import RejectFile
+from hydra_cli.readers.streams import unless_empty
+from hydra_cli.store.task_file import load_tasks, save_task
 from hydra_cli.workflows.ingest import IngestOptions
 from hydra_cli.workflows.task_learning import TaskLearner
 

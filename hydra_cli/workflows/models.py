@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hydra_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from hydra_cli.backends.model_files import ModelFolder
+    from hydra_cli.models.files import ModelFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class ModelRow:
 
 def list_models() -> list[ModelRow]:
     """The catalog's models, then what else was fetched."""
-    from hydra_cli.backends.model_catalog import CATALOG
-    from hydra_cli.backends.model_files import fetched_models
+    from hydra_cli.models.catalog import CATALOG
+    from hydra_cli.models.files import fetched_models
 
     fetched = fetched_models()
     rows = []
@@ -41,8 +41,8 @@ def list_models() -> list[ModelRow]:
 
 def pull_model(name: str, *, force: bool = False) -> ModelRow:
     """Fetch a model where it isn't on disk yet, or anew with ``force``."""
-    from hydra_cli.backends.model_catalog import catalog_entry
-    from hydra_cli.backends.model_files import fetch_model, find_model
+    from hydra_cli.models.catalog import catalog_entry
+    from hydra_cli.models.files import fetch_model, find_model
 
     entry = catalog_entry(name)
     if force and entry is None and os.path.isdir(os.path.expanduser(name)):

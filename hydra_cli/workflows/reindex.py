@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hydra_cli.backends.journal import noted_work
-from hydra_cli.backends.store_folder import EncoderInfo
-from hydra_cli.backends.store_reindex import Reindex
 from hydra_cli.core.protocols import Progress, TextEncoder
+from hydra_cli.store.folder import EncoderInfo
+from hydra_cli.store.journal import noted_work
+from hydra_cli.store.reindexing import Reindex
 
 if TYPE_CHECKING:
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 
 @dataclass(frozen=True, slots=True)

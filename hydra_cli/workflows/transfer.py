@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_cli.backends.archives import Manifest
-from hydra_cli.backends.store_export import Format, export_store
-from hydra_cli.backends.store_import import Imported, import_archive
 from hydra_cli.core.errors import UsageError
+from hydra_cli.store.archives import Manifest
+from hydra_cli.store.exporting import Format, export_store
+from hydra_cli.store.importing import Imported, import_archive
 
 if TYPE_CHECKING:
-    from hydra_cli.backends.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 FORMATS: tuple[Format, ...] = ("jsonl", "parquet")
 

@@ -18,16 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hydra_cli.backends.hf_encoder import HFEncoder
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from hydra_cli.backends.memory import ScriptedChat
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.records import Query, QueryContext, Record
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.workflows.ask import AskPlan, ask
-from hydra_cli.workflows.embed import load_context
-from hydra_cli.workflows.personalize import personalization
+from hydra_cli.models.hf_encoder import HFEncoder
+from hydra_cli.pipeline.contexts import load_context
+from hydra_cli.pipeline.personalization import personalization
+from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.memory import ScriptedChat
+from hydra_cli.workflows.ask import ask
 
 TASK = TaskSpec("headlines", "generation", "Write the headline.")
 WORDS = [f"word{i}" for i in range(3000)]
@@ -84,7 +85,7 @@ def main() -> None:
         personal = personalization(path, "u1000", TASK, recipe_named("hydra-pers"), encoder)
         drawn = iter(answers)
         chat = ScriptedChat(lambda request, i: next(drawn))
-        plan = AskPlan()
+        plan = AnswerPlan()
         stages: list[dict[str, float]] = []
 
         def once(i: int) -> None:

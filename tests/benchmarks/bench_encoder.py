@@ -22,8 +22,8 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import normalize
 
-from hydra_cli.backends.hf_encoder import HFEncoder
-from hydra_cli.backends.hf_precision import VARIABLE
+from hydra_cli.models.hf_encoder import HFEncoder
+from hydra_cli.models.hf_precision import VARIABLE
 
 _TEXT = (
     "the a of to in and user writes story market team report minister film review city budget "

@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydra_cli.backends.hf_encoder import HFEncoder
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import (
     Candidate,
@@ -51,16 +51,16 @@ from hydra_cli.core.records import (
 )
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS
-from hydra_cli.modeling.dense.heads import random_heads
-from hydra_cli.modeling.dense.pair_encoder import PairEncoder
-from hydra_cli.modeling.dense.pairs import LabelledPair
-from hydra_cli.modeling.dense.recipe import HydraRecipe
-from hydra_cli.modeling.dense.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.factorized.listwise import ItemList, fit, pack
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+from hydra_cli.modeling.hydra.heads import random_heads
+from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
+from hydra_cli.modeling.hydra.pairs import LabelledPair
+from hydra_cli.modeling.hydra.recipe import HydraRecipe
+from hydra_cli.modeling.hydra.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.weights import Weights
-from hydra_cli.workflows.embed import encode_records
-from hydra_cli.workflows.progress import Silent
+from hydra_cli.models.hf_encoder import HFEncoder
+from hydra_cli.pipeline.contexts import encode_records
 
 TASK = PRESETS["LaMP_4"]
 QUERIES, ITEMS, RECORDS = 8, 8, 9

@@ -25,7 +25,7 @@ def serve(pipe: Connection) -> None:
     """Answer until the other end says stop; then tell (calls, refused, most at once)."""
     import threading
 
-    from tests.backends.fault_server import Call, FaultServer, Reply, answers, error
+    from tests.llm.fault_server import Call, FaultServer, Reply, answers, error
 
     places = threading.Semaphore(AT_ONCE)
     refused = []

@@ -4,7 +4,7 @@
 
 Replays recorded answers of dev users in the order in which they came, scored
 by the default recipe trained on training users. Prints Markdown, and the margin
-for ``workflows.ask.CLEAR_MARGIN``: the one that saves most and loses nothing.
+for ``pipeline.answering.CLEAR_MARGIN``: the one that saves most and loses nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra_cli.backends.hf_encoder import HFEncoder
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
 from hydra_cli.core.sequential import Trace, calibrate, tradeoffs
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.workflows.progress import Silent
+from hydra_cli.models.hf_encoder import HFEncoder
 from tests.benchmarks.compare_scorers import TASKS, quality
 from tests.benchmarks.recorded import KeptVectors, Recorded, read_recorded
 

@@ -23,12 +23,14 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import BTree
 
-from hydra_cli.backends import store_forget, store_rows, store_upkeep
-from hydra_cli.backends import store_tables as tables
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from hydra_cli.backends.store_folder import EncoderInfo
-from hydra_cli.backends.store_forget import Scope
 from hydra_cli.core.records import Record
+from hydra_cli.store import forgetting as store_forget
+from hydra_cli.store import rows as store_rows
+from hydra_cli.store import tables
+from hydra_cli.store import upkeep as store_upkeep
+from hydra_cli.store.folder import EncoderInfo
+from hydra_cli.store.forgetting import Scope
+from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 DIMENSION = 384
 BATCH = 20_000

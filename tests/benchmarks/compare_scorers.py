@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hydra_cli.backends.hf_encoder import HFEncoder
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import History, TrainingExample
 from hydra_cli.core.similarity import grade
@@ -31,7 +31,7 @@ from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.recipe import adapt_prior, feature_names
 from hydra_cli.modeling.factorized.scorer import expected_loss, log_softmax
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.workflows.progress import Silent
+from hydra_cli.models.hf_encoder import HFEncoder
 from tests.benchmarks.recorded import KeptVectors, Recorded, read_recorded
 
 TASKS = ("LaMP_2N", "LaMP_2M", "LaMP_3", "LaMP_4", "LaMP_5")

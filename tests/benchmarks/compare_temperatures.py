@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hydra_cli.backends.hf_encoder import HFEncoder
 from hydra_cli.config import DEFAULT_MODEL, Settings
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, Scorer, TextEncoder
 from hydra_cli.core.records import TrainingExample
 from hydra_cli.core.similarity import grade
@@ -26,10 +26,10 @@ from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.evaluation.questions import build_contexts
 from hydra_cli.evaluation.training import TrainingPlan, TrainingSet, folds, training_set
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.hf_encoder import HFEncoder
+from hydra_cli.pipeline.supervision import SupervisionPlan, example_from_query, supervise
 from hydra_cli.wiring import open_chat
 from hydra_cli.workflows.evaluate import DataLimits, read_files, suite_files
-from hydra_cli.workflows.progress import Silent
-from hydra_cli.workflows.supervise import SupervisionPlan, example_from_query, supervise
 
 Figures = dict[str, float]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydra_cli.backends.lamp_files import read_split
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import (
     Candidate,
@@ -25,6 +24,7 @@ from hydra_cli.core.records import (
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS, TaskSpec
+from hydra_cli.readers.lamp_files import read_split
 
 if TYPE_CHECKING:
     from torch import Tensor

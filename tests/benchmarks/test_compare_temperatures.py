@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.memory import HashEncoder, ScriptedChat
 from hydra_cli.core.protocols import ChatRequest
-from hydra_cli.workflows.supervise import SupervisionPlan
+from hydra_cli.pipeline.supervision import SupervisionPlan
+from hydra_cli.store.memory import HashEncoder, ScriptedChat
 from tests.benchmarks.compare_temperatures import compare, load
 
 TINY = Path(__file__).parents[1] / "data" / "lamp_tiny"

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from hydra_cli import wiring
-from hydra_cli.backends.memory import HashEncoder, ScriptedChat
-from hydra_cli.backends.model_files import cached_folder
 from hydra_cli.cli.app import run
 from hydra_cli.config import DEFAULT_ENCODER, DEFAULT_MODEL, task_from_mapping
 from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.models.files import cached_folder
+from hydra_cli.store.memory import HashEncoder, ScriptedChat
 from hydra_cli.workflows import models
 from hydra_cli.workflows.demo import QUESTIONS, SAMPLE, Comparison, Way, closeness, verdict
 

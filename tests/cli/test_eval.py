@@ -16,8 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app, run
-from tests.backends.fault_server import Call, FaultServer, Reply, completion, error, tokens
 from tests.evaluation.helpers import TINY
+from tests.llm.fault_server import Call, FaultServer, Reply, completion, error, tokens
 
 PROMPT = "zero-shot,rag-bm25,consensus"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.model_files import cached_folder
 from hydra_cli.cli.app import run
+from hydra_cli.models.files import cached_folder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "quickstart.md"
 BLOCK = re.compile(r"(?:<!-- ([\w ]+) -->\n)?```console\n(.*?)```", re.DOTALL)

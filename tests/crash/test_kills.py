@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends import journal
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from tests.backends.store_helpers import files_with, opened, put_vectors, record
+from hydra_cli.store import journal
+from hydra_cli.store.lancedb_store import LanceHistoryStore
 from tests.crash.worker import BATCH, USERS
+from tests.store.store_helpers import files_with, opened, put_vectors, record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -137,7 +137,7 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
     store = opened(path)
     code = (
         "import sys; from pathlib import Path\n"
-        "from tests.backends.store_helpers import opened, put_vectors, record\n"
+        "from tests.store.store_helpers import opened, put_vectors, record\n"
         "store = opened(Path(sys.argv[1])); name = sys.argv[2]\n"
         "for n in range(25):\n"
         "    store.add([record(name, n), record('all', n)])\n"

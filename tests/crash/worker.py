@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hydra_cli.backends import store_forget
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
-from hydra_cli.backends.store_export import export_store
-from hydra_cli.backends.store_forget import Scope
-from hydra_cli.backends.store_import import import_archive
-from tests.backends.store_helpers import put_vectors, record
+from hydra_cli.store import forgetting as store_forget
+from hydra_cli.store.exporting import export_store
+from hydra_cli.store.forgetting import Scope
+from hydra_cli.store.importing import import_archive
+from hydra_cli.store.lancedb_store import LanceHistoryStore
+from tests.store.store_helpers import put_vectors, record
 
 BATCH = 40
 USERS = 8

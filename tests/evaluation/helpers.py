@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra_cli.backends.memory import HashEncoder, ScriptedChat
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, ChatRequest
 from hydra_cli.core.tasks import PRESETS
 from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.methods import parse_methods
 from hydra_cli.evaluation.results import TaskResult
 from hydra_cli.evaluation.training import TrainingPlan
+from hydra_cli.store.memory import HashEncoder, ScriptedChat
 from hydra_cli.workflows.evaluate import DataLimits, Material, TaskFiles, evaluate, read_files
-from hydra_cli.workflows.progress import Silent
 
 TINY = Path(__file__).parents[1] / "data" / "lamp_tiny"
 PROMPT_ONLY = "zero-shot,icl-random,rag-bm25,rag-dense,rag-fused,rag-recency,pag"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.memory import ScriptedChat
 from hydra_cli.core.errors import BudgetExceeded, ModelError, ProviderError
 from hydra_cli.core.protocols import ChatRequest, Completion
 from hydra_cli.core.records import Usage
 from hydra_cli.evaluation import questions as questions_module
 from hydra_cli.evaluation.as_json import predictions_mapping, suite_mapping, task_mapping
 from hydra_cli.evaluation.asking import Price, alone
+from hydra_cli.store.memory import ScriptedChat
 from tests.evaluation.helpers import CONTROLS, PROMPT_ONLY, echo, echo_chat, material, run
 
 TASKS = ("LaMP_2N", "LaMP_2M", "LaMP_3", "LaMP_4", "LaMP_5")
@@ -122,9 +122,9 @@ def test_references_reach_neither_prompts_nor_predictions(tmp_path: Path) -> Non
 
 def test_a_profile_that_holds_the_query_is_cut() -> None:
     """A record that repeats the query's text would tell the answer."""
-    from hydra_cli.backends.lamp_files import Example, LampSplit
     from hydra_cli.core.records import Query, Record
     from hydra_cli.core.tasks import PRESETS
+    from hydra_cli.readers.lamp_files import Example, LampSplit
 
     task = PRESETS["LaMP_4"]
     records = (

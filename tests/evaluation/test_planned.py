@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hydra_cli.backends.memory import HashEncoder
+from hydra_cli.core.progress import Silent
 from hydra_cli.evaluation.asking import request_key
 from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.methods import parse_methods
 from hydra_cli.evaluation.planned import planned_requests
-from hydra_cli.workflows.progress import Silent
+from hydra_cli.store.memory import HashEncoder
 from tests.evaluation.helpers import PROMPT_ONLY, SMALL, echo_chat, material, run
 
 

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_cli.backends.memory import HashEncoder
 from hydra_cli.core.errors import ModelError, NotFound
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import Scorer
 from hydra_cli.core.records import (
     Candidate,
@@ -35,7 +35,7 @@ from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.scorer import expected_loss
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.modeling.weights import Weights
-from hydra_cli.workflows.progress import Silent
+from hydra_cli.store.memory import HashEncoder
 
 ENCODER = HashEncoder(32)
 TOPICS = {

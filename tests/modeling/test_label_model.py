@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from hydra_cli.backends.memory import HashEncoder
 from hydra_cli.core.records import History, Record
 from hydra_cli.modeling.factorized import label_model
+from hydra_cli.store.memory import HashEncoder
 
 ENCODER = HashEncoder(16)
 LABELS = ("sport", "money")

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from hydra_cli.backends.memory import HashEncoder, MemoryHistoryStore
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore
 
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TOPICS = ("pool", "tram", "bakery", "school", "river", "library", "market", "museum")

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.core.errors import ModelError, NotFound, UsageError
+from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Record
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.pipeline.personalization import Personalization, personalization
+from hydra_cli.pipeline.supervision import SupervisionPlan
+from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.workflows.ask import (
-    AskPlan,
     ask,
     choose_task,
     choose_user,
+    draft_query,
     make_query,
-    prompt_for,
 )
 from hydra_cli.workflows.fit import FitPlan, fit
-from hydra_cli.workflows.personalize import Personalization, personalization
-from hydra_cli.workflows.progress import Silent
-from hydra_cli.workflows.supervise import SupervisionPlan
 from tests.workflows.conftest import HEADLINES, MOOD, MOODS
 
-PLAN = AskPlan(k=3, n=5)
+PLAN = AnswerPlan(k=3, n=5)
 
 
 def personal(tmp_path: Path, encoder: HashEncoder, user: str = "u1") -> Personalization:
@@ -98,10 +98,11 @@ def test_prompt_can_be_seen_without_sending_it(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
     query = make_query("the tram", "u1", HEADLINES)
-    messages = prompt_for(
+    drafted = draft_query(
         query, HEADLINES, store=crowd, encoder=encoder,
         personal=personal(tmp_path, encoder), plan=PLAN,
     )  # fmt: skip
+    messages = drafted.request.messages
     assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 3, "user"]
 
 

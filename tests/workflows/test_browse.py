@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hydra_cli.backends.memory import MemoryHistoryStore
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.records import Record
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows.browse import list_users, user_history
 
 

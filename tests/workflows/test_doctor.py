@@ -10,14 +10,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hydra_cli.backends import journal
-from hydra_cli.backends import store_tables as tables
-from hydra_cli.backends.lancedb_store import LanceHistoryStore
 from hydra_cli.cli.app import app
 from hydra_cli.core.errors import HydraError, NotFound, StoreError
 from hydra_cli.modeling.weights import Card, Weights, base_path, head_path
+from hydra_cli.store import journal, tables
+from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.workflows.doctor import examine, repair
-from tests.backends.store_helpers import (
+from tests.store.store_helpers import (
     DIMENSION,
     ENCODER,
     folder_bytes,
@@ -108,7 +107,7 @@ def bad_vectors(store: LanceHistoryStore) -> None:
 
 
 def other_vectors(store: LanceHistoryStore) -> None:
-    from hydra_cli.backends.store_folder import EncoderInfo
+    from hydra_cli.store.folder import EncoderInfo
 
     store.create_vector_table(EncoderInfo("other", 4))
 

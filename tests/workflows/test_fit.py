@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.backends.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.core.errors import DataError
+from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.modeling.weights import Weights, base_path, head_path
-from hydra_cli.workflows.ask import AskPlan, ask, make_query
+from hydra_cli.pipeline.personalization import personalization
+from hydra_cli.pipeline.supervision import SupervisionPlan
+from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
+from hydra_cli.workflows.ask import ask, make_query
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
-from hydra_cli.workflows.personalize import personalization
-from hydra_cli.workflows.progress import Silent
-from hydra_cli.workflows.supervise import SupervisionPlan
 from tests.workflows.conftest import HEADLINES, MOOD
 
 RECIPE = recipe_named("hydra-pers")
@@ -160,7 +161,7 @@ def test_where_the_plain_prompt_wins_no_record_is_shown(
     chat = ScriptedChat(answer)
     found = ask(
         query, HEADLINES, store=crowd, encoder=HashEncoder(), chat=chat,
-        personal=used, plan=AskPlan(),
+        personal=used, plan=AnswerPlan(),
     )  # fmt: skip
     assert found.text == "fine"
     assert found.evidence == ()

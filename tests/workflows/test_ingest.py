@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hydra_cli.backends.memory import MemoryHistoryStore
 from hydra_cli.core.errors import DataError, HydraError, UsageError
 from hydra_cli.core.tasks import PRESETS, Kind, TaskSpec
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows import ingest as ingest_module
 from hydra_cli.workflows.ingest import IngestOptions, IngestReport, ingest
 from hydra_cli.workflows.task_learning import TaskLearner

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_cli.backends.memory import ScriptedChat
 from hydra_cli.core.protocols import ChatRequest, Supervision
 from hydra_cli.core.records import History
 from hydra_cli.core.tasks import PRESETS
-from hydra_cli.workflows.supervise import (
+from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
     hydra_labels,
     label_requests,
     pseudo_queries,
     supervise,
 )
+from hydra_cli.store.memory import ScriptedChat
 
 TASK = PRESETS["LaMP_4"]
 ALL: frozenset[Supervision] = frozenset({"relevance", "hydra_relevance", "quality"})

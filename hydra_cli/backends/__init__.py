@@ -1,1 +1,0 @@
-"""The edge: LanceDB, litellm, transformers and files, each behind a protocol of the core."""

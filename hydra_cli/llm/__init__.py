@@ -1,0 +1,1 @@
+"""Black-box LLMs: any provider through litellm, and the embedded one."""

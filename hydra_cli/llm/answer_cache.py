@@ -1,0 +1,326 @@
+"""Every answer an LLM gave, kept so that no call is paid twice.
+
+One SQLite file. A row is one call: its answers, their log-probabilities and
+what the call used. ``key`` hashes the model, the prompt and the sampling
+settings (without n), so that asking for more answers adds calls to those that
+are there. Prompts themselves are not kept; owners are kept as hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_cli.core.errors import StoreBusy, StoreError
+from hydra_cli.core.files import name_of, os_errors, private_folder
+from hydra_cli.core.protocols import ChatRequest
+
+BUSY_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    model TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    answers TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    counted_tokens INTEGER NOT NULL,
+    max_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, start);
+CREATE INDEX IF NOT EXISTS calls_by_model ON calls (model);
+CREATE TABLE IF NOT EXISTS owners (
+    key TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    PRIMARY KEY (key, owner)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS owners_by_owner ON owners (owner);
+CREATE TABLE IF NOT EXISTS forgets (
+    id INTEGER PRIMARY KEY,
+    salt TEXT NOT NULL,
+    digest TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """The answers of one call: (text, mean token log-probability or None) each.
+
+    ``start`` is the place of its first answer among all answers to the
+    request. ``counted_tokens`` is the prompt's length by our own count, which
+    may differ from the provider's ``prompt_tokens``. ``seconds`` is what the
+    call took; 0 where an older release kept it.
+    """
+
+    start: int
+    answers: tuple[tuple[str, float | None], ...]
+    prompt_tokens: int
+    completion_tokens: int
+    counted_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHistory:
+    """Averages over the calls of one model that are in the cache."""
+
+    calls: int
+    prompt_ratio: float
+    """The provider's prompt tokens over our own count."""
+    answers_per_call: float
+    answer_tokens: float
+    """Tokens of one answer, over calls with the same ``max_tokens``; NaN where there were none."""
+
+
+def cache_key(identity: str, request: ChatRequest) -> str:
+    """The hash of model, messages and sampling settings, n left out."""
+    sampling = request.sampling
+    content = [
+        identity,
+        [[message["role"], message["content"]] for message in request.messages],
+        sampling.temperature,
+        sampling.top_p,
+        sampling.max_tokens,
+        list(sampling.stop),
+        sampling.seed,
+    ]
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _add_seconds(db: sqlite3.Connection) -> None:
+    """Give a file that was made without it the column that says how long calls took."""
+    try:
+        if all(name != "seconds" for _, name, *_ in db.execute("PRAGMA table_info(calls)")):
+            db.execute("ALTER TABLE calls ADD COLUMN seconds REAL NOT NULL DEFAULT 0")
+    except sqlite3.OperationalError as error:
+        if "duplicate column" not in str(error):  # another process was first
+            raise
+
+
+def _salted(owner: str, salt: str) -> str:
+    return hashlib.sha256(f"{salt}\0{owner}".encode()).hexdigest()
+
+
+class AnswerCache:
+    """Answers by key; safe to use from several threads and processes at once.
+
+    A user who is forgotten while a process is at work on their data stays
+    forgotten: what that process still brings for them is not kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._forgets_seen: int | None = None
+
+    def get(self, key: str, *, users: Iterable[str] = ()) -> list[StoredCall]:
+        """The calls made for ``key`` in the order of their answers; ``users`` become owners."""
+        if self._connection is None and not self._path.exists():
+            self._forgets_seen = 0
+            return []
+        with self._session() as db:
+            rows = db.execute(
+                "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens, seconds"
+                " FROM calls WHERE key = ? ORDER BY start, id",
+                (key,),
+            ).fetchall()
+            if rows:
+                self._own(db, key, users)
+            return [
+                StoredCall(
+                    start, tuple((text, value) for text, value in json.loads(answers)), *rest
+                )
+                for start, answers, *rest in rows
+            ]
+
+    def put(
+        self,
+        key: str,
+        call: StoredCall,
+        *,
+        model: str,
+        max_tokens: int,
+        users: Iterable[str] = (),
+    ) -> None:
+        """Keep one call. It is on disk when this returns, unless its users were forgotten."""
+        users = list(users)
+        with self._session() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            if users and not self._known(db, users):
+                return
+            db.execute(
+                "INSERT INTO calls (key, model, start, answers, prompt_tokens,"
+                " completion_tokens, counted_tokens, max_tokens, seconds)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    model,
+                    call.start,
+                    json.dumps(call.answers, ensure_ascii=True),
+                    call.prompt_tokens,
+                    call.completion_tokens,
+                    call.counted_tokens,
+                    max_tokens,
+                    call.seconds,
+                ),
+            )
+            self._own(db, key, users)
+
+    def forget(self, user: str) -> int:
+        """Erase what only this user asked, to the last byte; the number of calls erased.
+
+        An answer to a prompt that another user sent word for word stays theirs.
+        """
+        if self._connection is None and not self._path.exists():
+            return 0
+        owner = name_of(user)
+        with self._session() as db:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                erased = db.execute(
+                    "DELETE FROM calls WHERE key IN (SELECT key FROM owners WHERE owner = ?)"
+                    " AND key NOT IN (SELECT key FROM owners WHERE owner <> ?)",
+                    (owner, owner),
+                ).rowcount
+                db.execute("DELETE FROM owners WHERE owner = ?", (owner,))
+                salt = secrets.token_hex(16)
+                self._forgets_seen = db.execute(
+                    "INSERT INTO forgets (salt, digest) VALUES (?, ?)", (salt, _salted(owner, salt))
+                ).lastrowid
+            self._scrub(db)
+        return erased
+
+    def model_history(self, model: str, *, max_tokens: int) -> ModelHistory | None:
+        """What earlier calls of a model tell about the next ones, or None without any."""
+        if self._connection is None and not self._path.exists():
+            return None
+        with self._session() as db:
+            calls, prompt, counted = db.execute(
+                "SELECT COUNT(*), SUM(prompt_tokens), SUM(counted_tokens) FROM calls"
+                " WHERE model = ? AND counted_tokens > 0",
+                (model,),
+            ).fetchone()
+            answers, completion, same = db.execute(
+                "SELECT SUM(json_array_length(answers)), SUM(completion_tokens), COUNT(*)"
+                " FROM calls WHERE model = ? AND max_tokens = ?",
+                (model, max_tokens),
+            ).fetchone()
+            (per_call,) = db.execute(
+                "SELECT MAX(json_array_length(answers)) FROM calls WHERE model = ?", (model,)
+            ).fetchone()
+        if not calls:
+            return None
+        return ModelHistory(
+            calls=calls,
+            prompt_ratio=prompt / counted,
+            answers_per_call=float(per_call),
+            answer_tokens=completion / answers if same and answers else float("nan"),
+        )
+
+    def size(self) -> int:
+        """Calls in the cache."""
+        if self._connection is None and not self._path.exists():
+            return 0
+        with self._session() as db:
+            (count,) = db.execute("SELECT COUNT(*) FROM calls").fetchone()
+        return int(count)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _own(self, db: sqlite3.Connection, key: str, users: Iterable[str]) -> None:
+        for owner in self._known(db, users):
+            known = db.execute("SELECT 1 FROM owners WHERE key = ? AND owner = ?", (key, owner))
+            if known.fetchone() is None:
+                db.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (key, owner))
+
+    def _known(self, db: sqlite3.Connection, users: Iterable[str]) -> list[str]:
+        """The owners' names, without those forgotten since this object first looked."""
+        rows = db.execute(
+            "SELECT salt, digest FROM forgets WHERE id > ?", (self._forgets_seen,)
+        ).fetchall()
+        return [
+            owner
+            for owner in map(name_of, users)
+            if all(_salted(owner, salt) != digest for salt, digest in rows)
+        ]
+
+    def _scrub(self, db: sqlite3.Connection) -> None:
+        """Rewrite the file and empty the write-ahead log, so that no freed page survives."""
+        db.execute("VACUUM")
+        deadline = time.monotonic() + BUSY_SECONDS
+        while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > deadline:
+                raise StoreBusy(
+                    f"another process is reading {self._path}",
+                    hint="stop it and run the command again to finish erasing",
+                )
+            time.sleep(0.05)
+
+    @contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._sqlite_errors():
+            if self._connection is None:
+                self._connection = self._open()
+            yield self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        private_folder(self._path.parent)
+        with os_errors(self._path):
+            # SQLite gives its log files the mode of the database file.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA secure_delete = ON")
+            # VACUUM's working copy must not land in a shared temporary folder.
+            db.execute("PRAGMA temp_store = MEMORY")
+            db.executescript(_SCHEMA)
+            _add_seconds(db)
+            if self._forgets_seen is None:
+                (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
+                self._forgets_seen = int(last)
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
+
+    @contextmanager
+    def _sqlite_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                raise StoreBusy(
+                    f"another process holds {self._path}", hint="wait for it and try again"
+                ) from error
+            raise StoreError(
+                f"can't use the answer cache {self._path}: {error}",
+                hint="check the folder's permissions and the free disk space",
+            ) from error
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            raise StoreError(
+                f"the answer cache {self._path} is damaged: {error}",
+                hint="delete that file; answers are then asked for again",
+            ) from error

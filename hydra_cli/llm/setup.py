@@ -1,0 +1,78 @@
+"""Settings to a ChatModel: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra_cli.config import Settings
+from hydra_cli.core.errors import UsageError
+from hydra_cli.llm import pricing
+from hydra_cli.llm.answer_cache import AnswerCache
+from hydra_cli.llm.budget import Budget, Limits
+from hydra_cli.llm.litellm_chat import LiteLLMChat
+from hydra_cli.llm.provider_calls import Caller
+from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, resolve
+
+
+def cache_path(store: Path) -> Path:
+    return store / "cache" / "answers.sqlite"
+
+
+def build_chat(
+    settings: Settings,
+    model: str,
+    limits: Limits | None,
+    on_note: Callable[[str], None] | None,
+) -> LiteLLMChat:
+    """The chat model of the settings; ProviderError or UsageError before any request."""
+    if not settings.timeout > 0 or settings.concurrency < 1:
+        raise UsageError("the settings timeout and concurrency must be positive")
+    limits = limits or Limits()
+    note = on_note or _to_stderr
+    endpoints = [
+        allowed_endpoint(name, settings) for name in dict.fromkeys((model, *settings.fallbacks))
+    ]
+    for endpoint in endpoints:
+        _prepare(endpoint, limits)
+    callers = [
+        Caller(
+            endpoint,
+            timeout=settings.timeout,
+            concurrency=settings.concurrency,
+            on_note=note,
+        )
+        for endpoint in endpoints
+    ]
+    return LiteLLMChat(
+        callers,
+        cache=AnswerCache(cache_path(settings.store)) if settings.cache else None,
+        budget=Budget(limits),
+        concurrency=settings.concurrency,
+        on_note=note,
+    )
+
+
+def allowed_endpoint(model: str, settings: Settings) -> Endpoint:
+    """The model's endpoint, where the store isn't pinned to other providers."""
+    endpoint = resolve(model)
+    check_allowed(endpoint, settings.providers)
+    return endpoint
+
+
+def _prepare(endpoint: Endpoint, limits: Limits) -> None:
+    if endpoint.provider == LOCAL:
+        from hydra_cli.llm import local_chat
+
+        local_chat.register()
+    check_key(endpoint)
+    if limits.max_cost is not None and pricing.price(endpoint) is None:
+        raise UsageError(
+            f"the price of {endpoint.model} is unknown, so --max-cost can't be kept",
+            hint="limit it with --max-calls or --max-tokens instead",
+        )
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")

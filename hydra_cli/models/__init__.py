@@ -1,0 +1,1 @@
+"""Encoders and LLM weights: names, downloads, loading."""

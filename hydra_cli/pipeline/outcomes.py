@@ -1,0 +1,141 @@
+"""What each method would have answered to held-out queries: the evidence for the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hydra_cli.core.controls import majority, nearest_vote
+from hydra_cli.core.prompts import build_messages
+from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Scorer
+from hydra_cli.core.records import Record, Scored, TrainingExample, Usage
+from hydra_cli.core.similarity import grade
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.pipeline.supervision import SupervisionPlan, sampling_for
+
+if TYPE_CHECKING:
+    from hydra_cli.modeling.gate import Method, Outcome
+
+
+def outcomes_of(
+    examples: Sequence[TrainingExample],
+    task: TaskSpec,
+    plan: SupervisionPlan,
+    *,
+    scorer_of: Callable[[str], Scorer],
+    chat: ChatModel | None,
+    asked_again: Collection[int] | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Outcome], Usage]:
+    """One outcome per held-out example; ``scorer_of`` gives a user's scorer.
+
+    With ``chat``, the reranked evidence is put before the LLM too, for all
+    examples or those at ``asked_again``. Without it the reranker is judged by
+    its evidence alone: how well the shown records' outputs match the
+    reference, against the first stage's records.
+    """
+    from hydra_cli.modeling.gate import Outcome
+
+    reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[: plan.k]) for e in examples]
+    qualities: list[dict[Method, float]] = []
+    for example, evidence in zip(examples, reranked, strict=True):
+        quality = _without_llm(example, task)
+        quality |= _from_answers(example, task, scorer_of(example.user))
+        if chat is None:
+            quality["records"] = _evidence_grade(example.evidence, example, task)
+            quality["reranked"] = _evidence_grade(evidence, example, task)
+        qualities.append(quality)
+    usage = Usage()
+    if chat is not None:
+        again = range(len(examples)) if asked_again is None else sorted(asked_again)
+        usage = _ask_reranked(
+            examples, again, reranked, task, plan, scorer_of, chat, qualities, progress=progress
+        )
+    outcomes = [
+        Outcome(example.user, quality) for example, quality in zip(examples, qualities, strict=True)
+    ]
+    return outcomes, usage
+
+
+def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float]:
+    if not task.closed:
+        return {}
+    found: dict[Method, float] = {}
+    if (label := majority(example.context, task)) is not None:
+        found["majority"] = _grade(label, example, task)
+    if (label := nearest_vote(example.context, task)) is not None:
+        found["knn"] = _grade(label, example, task)
+    return found
+
+
+def _from_answers(example: TrainingExample, task: TaskSpec, scorer: Scorer) -> dict[Method, float]:
+    """Plain, RAG and the adapter's choice, as far as answers were asked for."""
+    found: dict[Method, float] = {}
+    if example.plain is not None:
+        found["plain"] = _grade(example.plain, example, task)
+    if example.greedy is not None:
+        found["rag"] = _grade(example.greedy, example, task)
+    if example.candidates or task.closed:
+        best = scorer.adapt(example.context, example.evidence, example.candidates)[0]
+        found["adapt"] = _grade(best.item.text, example, task)
+    return found
+
+
+def _ask_reranked(
+    examples: Sequence[TrainingExample],
+    again: Sequence[int],
+    reranked: Sequence[Sequence[Scored[Record]]],
+    task: TaskSpec,
+    plan: SupervisionPlan,
+    scorer_of: Callable[[str], Scorer],
+    chat: ChatModel,
+    qualities: list[dict[Method, float]],
+    *,
+    progress: Progress | None,
+) -> Usage:
+    """Greedy and sampled answers on reranked evidence, graded into ``qualities``."""
+    settings = [
+        sampling_for(task, n=1, temperature=0.0, seed=plan.seed),
+        sampling_for(task, n=plan.n, temperature=plan.temperature, seed=plan.seed),
+    ]
+    jobs = [(i, sampling) for i in again for sampling in settings]
+    requests = [
+        ChatRequest(
+            build_messages(examples[i].context.query, reranked[i], task),
+            sampling,
+            examples[i].user,
+        )
+        for i, sampling in jobs
+    ]
+    if progress is not None:
+        progress.start("comparing stages on held-out records", len(requests))
+    usage = Usage()
+    for index, completion in chat.complete_many(requests):
+        i, sampling = jobs[index]
+        example = examples[i]
+        usage += completion.usage
+        if not sampling.temperature:
+            qualities[i]["rerank"] = _grade(completion.texts[0], example, task)
+        else:
+            seen = replace(example, evidence=tuple(reranked[i]), candidates=completion.candidates)
+            best = scorer_of(example.user).adapt(seen.context, seen.evidence, seen.candidates)[0]
+            qualities[i]["rerank+adapt"] = _grade(best.item.text, example, task)
+        if progress is not None:
+            progress.advance()
+    return usage
+
+
+def _evidence_grade(
+    evidence: Sequence[Scored[Record]], example: TrainingExample, task: TaskSpec
+) -> float:
+    if not evidence:
+        return 0.0
+    grades = [_grade(scored.item.output, example, task) for scored in evidence]
+    return sum(grades) / len(grades)
+
+
+def _grade(prediction: str, example: TrainingExample, task: TaskSpec) -> float:
+    labels = example.context.query.labels or task.labels
+    spec = task.with_labels(labels) if task.closed and labels else task
+    return grade(prediction=prediction, reference=example.reference, task=spec)

@@ -1,0 +1,1 @@
+"""Users' records, vectors, heads and answers on disk."""

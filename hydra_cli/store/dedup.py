@@ -1,0 +1,111 @@
+"""What a batch meets in the store: records already there, records once forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hydra_cli.core.records import Record
+from hydra_cli.store import tables
+from hydra_cli.store.keys import forgotten_digest
+from hydra_cli.store.rows import mixed_keys
+
+if TYPE_CHECKING:
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
+
+_FEW_USERS = 64
+"""Up to so many users of a batch are looked up by the index, more by a scan of the keys."""
+_SCAN_ROWS = 262_144
+
+
+def known_contents(
+    dataset: lance.LanceDataset, rows: pa.Table
+) -> tuple[dict[tuple[int, int], int], int]:
+    """Stored content keys of the rows' keys, and a sequence number above their users'."""
+    known: dict[tuple[int, int], int] = {}
+    if rows.num_rows == 0:
+        return known, 0
+    users = pc.unique(rows["user_key"])
+    few = len(users) <= _FEW_USERS
+    wanted = rows["record_key"].combine_chunks()
+    last = -1
+    for batch in dataset.to_batches(
+        columns=["user_key", "record_key", "content_key", "seq"],
+        filter=f"user_key IN ({tables.int_list(users.to_pylist())})" if few else None,
+        batch_size=_SCAN_ROWS,
+    ):
+        if batch.num_rows == 0:
+            continue
+        last = max(last, pc.max(batch["seq"]).as_py())
+        hits = batch.filter(pc.is_in(batch["record_key"], value_set=wanted))
+        columns = (hits[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
+        for user, key, content in zip(*columns, strict=True):
+            known[user, key] = content
+    return known, last + 1
+
+
+def sort_out(
+    rows: pa.Table, known: dict[tuple[int, int], int]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Which rows are new, and which have a known key with other content; ``known`` grows."""
+    if not known and len(np.unique(mixed_keys(rows))) == rows.num_rows:
+        return range(rows.num_rows), ()
+    keep: list[int] = []
+    conflicting: list[int] = []
+    keys = (rows[name].to_pylist() for name in ("user_key", "record_key", "content_key"))
+    for i, (user, key, content) in enumerate(zip(*keys, strict=True)):
+        found = known.get((user, key))
+        if found is None:
+            known[user, key] = content
+            keep.append(i)
+        elif found != content:
+            conflicting.append(i)
+    return keep, conflicting
+
+
+def split_forgotten(
+    store: LanceHistoryStore, records: Sequence[Record], *, restore: bool
+) -> tuple[Sequence[Record], list[Record], set[bytes]]:
+    """Records that may be added, those that were forgotten, and the marks to take back."""
+    dataset = store.dataset(tables.FORGOTTEN)
+    marked = set(dataset.to_table()["digest"].to_pylist())
+    if not marked:
+        return records, [], set()
+    salt = tables.salt_of(dataset.schema)
+    allowed: list[Record] = []
+    refused: list[Record] = []
+    hit: set[bytes] = set()
+    digests: dict[tuple[str, ...], bytes] = {}
+    for record in records:
+        for scope in ((record.user,), (record.user, record.task)):
+            if scope not in digests:
+                digests[scope] = forgotten_digest(salt, *scope)
+        found = marked & {
+            digests[(record.user,)],
+            digests[record.user, record.task],
+            forgotten_digest(salt, record.user, record.task, record.id),
+        }
+        hit |= found
+        (refused if found and not restore else allowed).append(record)
+    return allowed, refused, hit if restore else set()
+
+
+def mark_forgotten(store: LanceHistoryStore, scopes: Iterable[tuple[str, ...]]) -> None:
+    """Remember that (user), (user, task) or (user, task, id) was forgotten, as salted hashes."""
+    dataset = store.dataset(tables.FORGOTTEN)
+    salt = tables.salt_of(dataset.schema)
+    marked = set(dataset.to_table()["digest"].to_pylist())
+    new = {forgotten_digest(salt, *scope) for scope in scopes} - marked
+    if new:
+        rows = pa.table({"digest": sorted(new)}, schema=tables.FORGOTTEN_SCHEMA)
+        store.table(tables.FORGOTTEN).add(rows)
+
+
+def unmark_forgotten(store: LanceHistoryStore, digests: set[bytes]) -> None:
+    literals = ", ".join(f"X'{digest.hex()}'" for digest in sorted(digests))
+    store.table(tables.FORGOTTEN).delete(f"digest IN ({literals})")
