@@ -121,11 +121,7 @@ def evaluate(
     plan = EvalPlan(
         methods=parse_methods(methods),
         seeds=parse_seeds(seed, seeds),
-        k=settings.k,
-        n=settings.n,
-        temperature=settings.temperature,
-        retriever=settings.retriever,
-        shortlist=settings.shortlist,
+        answering=settings.plan,
         training=TrainingPlan(
             examples=train_limit,
             users=train_users,

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from hydra_cli.core.errors import BudgetExceeded, HydraError, ModelError, ProviderError
 from hydra_cli.core.metrics import Metric, metrics_for, quality
-from hydra_cli.core.prompts import build_messages
-from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, TextEncoder
-from hydra_cli.core.records import History, QueryContext, Record, Scored
+from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
+from hydra_cli.core.records import Candidate, History, QueryContext
 from hydra_cli.evaluation.asking import Answers, Asker, Price
 from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
-from hydra_cli.evaluation.methods import Method, suited
+from hydra_cli.evaluation.methods import Drafted, Method, suited
 from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import Setting, summary_request
 from hydra_cli.evaluation.training import (
@@ -43,15 +44,11 @@ FAILURES = (ProviderError, BudgetExceeded, ModelError)
 
 @dataclass(frozen=True, slots=True)
 class EvalPlan:
-    """The settings of a run, the same for every method."""
+    """The settings of a run, the same for every method; ``answering`` for each of the seeds."""
 
     methods: tuple[Method, ...]
     seeds: tuple[int, ...] = (0,)
-    k: int = 4
-    n: int = 8
-    temperature: float = 0.5
-    retriever: str = "fused"
-    shortlist: int = 20
+    answering: AnswerPlan = field(default_factory=AnswerPlan)
     training: TrainingPlan = field(default_factory=TrainingPlan)
 
 
@@ -70,15 +67,14 @@ class TaskRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """What one method would do for one query, before the LLM answers."""
+class _Attempt:
+    """One method's draft for one query, or why there is none."""
 
     method: Method
-    setting: Setting
+    seed: int
     context: QueryContext
-    evidence: Sequence[Scored[Record]] = ()
-    request: ChatRequest | None = None
-    failed: str | None = None
+    drafted: Drafted | None
+    failed: str = ""
     seconds: float = 0.0
 
 
@@ -147,14 +143,7 @@ class _Engine:
             [*questions.notes, *skipped],
             self.asker,
         )
-        self.base_setting = Setting(
-            self.task,
-            k=plan.k,
-            n=plan.n,
-            temperature=plan.temperature,
-            retriever=plan.retriever,
-            shortlist=plan.shortlist,
-        )
+        self.base_setting = Setting(self.task, plan.answering)
         self.trained: dict[tuple[str, int], Trained] = {}
         self.broken: dict[str, str] = {}
         """Recipes that could not be trained, and why."""
@@ -211,26 +200,31 @@ class _Engine:
         contexts, histories = build_contexts(chunk, self.encoder)
         self._took("encode", start)
         summaries = self._summaries(histories)
-        drafts = []
-        self.base_setting.ranked.clear()
+        attempts: list[_Attempt] = []
         for seed in self.plan.seeds:
-            personal = self._personal(histories, seed)
-            setting = replace(self.base_setting, seed=seed, summaries=summaries, personal=personal)
+            setting = replace(
+                self.base_setting,
+                plan=replace(self.plan.answering, seed=seed),
+                summaries=summaries,
+                personal=self._personal(histories, seed),
+            )
             start = time.perf_counter()
-            for method in self.methods:
-                if seed == self.plan.seeds[0] or method.seeded:
-                    own = method.settle(setting)
-                    drafts += [self._draft(method, own, context) for context in contexts]
+            methods = [m for m in self.methods if seed == self.plan.seeds[0] or m.seeded]
+            # By query, so that its history's index is built once for all methods; then by
+            # method, so that one query which the LLM refuses doesn't look like its end.
+            by_query = [
+                [self._attempt(method, method.settle(setting), context) for method in methods]
+                for context in contexts
+            ]
+            attempts += chain.from_iterable(zip(*by_query, strict=True))
             self._took("select", start)
         start = time.perf_counter()
-        answers = self.asker.ask(
-            [draft.request for draft in drafts if draft.request is not None],
-            f"{self.task.name}: asking the LLM",
-        )
+        requests = [a.drafted.request for a in attempts if a.drafted and a.drafted.request]
+        answers = self.asker.ask(requests, f"{self.task.name}: asking the LLM")
         self._took("LLM", start)
         start = time.perf_counter()
-        for draft in drafts:
-            self._score(draft, answers)
+        for attempt in attempts:
+            self._score(attempt, answers)
         self._took("choose and score", start)
 
     def finish(self) -> TaskRun:
@@ -309,50 +303,46 @@ class _Engine:
             progress=self.progress,
         )
 
-    def _draft(self, method: Method, setting: Setting, context: QueryContext) -> _Draft:
-        user = context.query.user
+    def _attempt(self, method: Method, setting: Setting, context: QueryContext) -> _Attempt:
+        user, seed = context.query.user, setting.plan.seed
         if method.use is not None and (method.base_name, user) not in setting.personal:
             why = self.broken.get(method.use.recipe, "its fit failed")
-            return _Draft(method, setting, context, failed=why)
+            return _Attempt(method, seed, context, None, why)
         if method.summary and user not in setting.summaries:
-            return _Draft(method, setting, context, failed="the user's summary failed")
+            return _Attempt(method, seed, context, None, "the user's summary failed")
         start = time.perf_counter()
-        evidence = method.select(setting, context)
-        sampling = method.sample(setting, context)
-        request = None
-        if sampling is not None:
-            profile = setting.summaries[user] if method.summary else ""
-            messages = build_messages(context.query, evidence, self.task, profile=profile)
-            request = ChatRequest(messages, sampling, user)
-        return _Draft(
-            method, setting, context, evidence, request, seconds=time.perf_counter() - start
-        )
+        drafted = method.draft(setting, context)
+        return _Attempt(method, seed, context, drafted, seconds=time.perf_counter() - start)
 
-    def _score(self, draft: _Draft, answers: Answers) -> None:
+    def _score(self, attempt: _Attempt, answers: Answers) -> None:
         """The only place that reads a reference."""
-        query, setting = draft.context.query, draft.setting
-        collected = self.run.collected[draft.method.name]
+        query, drafted = attempt.context.query, attempt.drafted
+        collected = self.run.collected[attempt.method.name]
         key = (query.user, query.id)
-        collected.own_seconds += draft.seconds
-        completion = answers.get(draft.request) if draft.request is not None else None
-        if draft.failed is not None or (draft.request is not None and completion is None):
-            error = self.asker.error
-            collected.miss(key, draft.failed or (error.message if error else "no answer"))
+        collected.own_seconds += attempt.seconds
+        if drafted is None:
+            collected.miss(key, attempt.failed)
             return
-        candidates = completion.candidates if completion is not None else ()
-        if completion is not None:
+        candidates: tuple[Candidate, ...] = ()
+        if drafted.request is not None:
+            completion = answers.get(drafted.request)
+            if completion is None:
+                error = self.asker.error
+                collected.miss(key, error.message if error else "no answer")
+                return
             collected.usage += completion.usage
+            candidates = completion.candidates
         reference = self.questions.references[key]
         start = time.perf_counter()
-        if draft.method.bound:
+        if attempt.method.bound:
             text = best_of([c.text for c in candidates], reference, query, self.task)
         else:
-            text = draft.method.choose(setting, draft.context, draft.evidence, candidates)
+            text = drafted.choose(candidates)
         collected.own_seconds += time.perf_counter() - start
         text = as_prediction(text, query, self.task)
         grade = quality(prediction=text, reference=reference, task=self.task)
-        records = len(draft.context.history)
-        prediction = Prediction(key, setting.seed, text, grade, records)
+        records = len(attempt.context.history)
+        prediction = Prediction(key, attempt.seed, text, grade, records)
         collected.add(prediction, self.run.metrics, reference)
 
     def fail(self, recipe: str, error: HydraError) -> None:

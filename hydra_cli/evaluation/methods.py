@@ -1,26 +1,35 @@
 """The methods that can be compared. A new one is one registration.
 
-A method is an evidence selector, a sampler and a chooser. None of them is
-given a reference; only the ``oracle``, which is no method but a bound, has
-its answer picked by the engine's scoring.
+A personalized method is the pipeline that ``ask`` runs, with a recipe and the
+stages it has. Every other one is an evidence selector, a sampler and a chooser.
+None is given a reference; only the ``oracle``, which is an upper bound, has its
+answer picked by the engine's scoring.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
 from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.prompts import build_messages
+from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.core.records import Candidate, QueryContext
 from hydra_cli.core.tasks import KINDS, Kind, TaskSpec
 from hydra_cli.evaluation import selectors as parts
 from hydra_cli.evaluation.setting import Setting
+from hydra_cli.pipeline.answering import draft
 
 Family = Literal["prompt", "personalized", "best-of-n", "no LLM", "bound"]
 
 CLOSED: tuple[Kind, ...] = ("classification", "rating")
+
+PAPER: tuple[tuple[str, str | int], ...] = (("retriever", "bm25"), ("shortlist", 10))
+"""The first stage of arXiv 2406.02888: BM25's ten best records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class RecipeUse:
 
     ``gated`` asks the gate which stages may act for each user, ``fitted`` fits
     a head on the user's own records first; ``rerank`` and ``adapt`` say which
-    stages exist at all. ``retriever`` and ``shortlist`` default to the run's.
+    stages exist at all. The first stage is the run's where the recipe has none.
     """
 
     recipe: str
@@ -37,8 +46,31 @@ class RecipeUse:
     fitted: bool = True
     rerank: bool = True
     adapt: bool = True
-    retriever: str | None = None
-    shortlist: int | None = None
+    first_stage: tuple[tuple[str, str | int], ...] = ()
+
+    def plan(self, plan: AnswerPlan) -> AnswerPlan:
+        """The run's plan on the recipe's own first stage."""
+        return plan.with_first_stage(self.first_stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a prompt or a control is made of."""
+
+    select: parts.Selector
+    sample: parts.Sampler
+    choose: parts.Chooser
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drafted:
+    """What a method asks of the LLM for one query (None: nothing), and its choice.
+
+    ``choose`` turns the LLM's answers into the method's own.
+    """
+
+    request: ChatRequest | None
+    choose: Callable[[Sequence[Candidate]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +80,7 @@ class Method:
     name: str
     family: Family
     about: str
-    select: parts.Selector
-    sample: parts.Sampler
-    choose: parts.Chooser
+    parts: Parts | None = None
     kinds: tuple[Kind, ...] = KINDS
     summary: bool = False
     """Puts a summary of the user into the prompt."""
@@ -75,11 +105,30 @@ class Method:
         """The run's setting with the method's own k and n."""
         if self.k is None and self.n is None:
             return setting
-        return replace(
-            setting,
-            k=setting.k if self.k is None else self.k,
-            n=setting.n if self.n is None else self.n,
-        )
+        k = setting.plan.k if self.k is None else self.k
+        n = setting.plan.n if self.n is None else self.n
+        return replace(setting, plan=replace(setting.plan, k=k, n=n))
+
+    def draft(self, setting: Setting, context: QueryContext) -> Drafted:
+        """The method's request for a query, without sending it."""
+        return self._personal(setting, context) if self.use else self._prompt(setting, context)
+
+    def _personal(self, setting: Setting, context: QueryContext) -> Drafted:
+        assert self.use is not None
+        personal = setting.personal[self.base_name, context.query.user]
+        drafted = draft(context, setting.task, personal, self.use.plan(setting.plan))
+        return Drafted(drafted.request, lambda found: drafted.text_of(drafted.choose(found)))
+
+    def _prompt(self, setting: Setting, context: QueryContext) -> Drafted:
+        assert self.parts is not None
+        choose, sampling = self.parts.choose, self.parts.sample(setting)
+        request = None
+        if sampling is not None:
+            profile = setting.summaries[context.query.user] if self.summary else ""
+            evidence = self.parts.select(setting, context)
+            messages = build_messages(context.query, evidence, setting.task, profile=profile)
+            request = ChatRequest(messages, sampling, context.query.user)
+        return Drafted(request, lambda found: choose(setting, context, found))
 
 
 METHODS: dict[str, Method] = {}
@@ -93,16 +142,7 @@ def register(method: Method) -> Method:
 
 def personalized(name: str, about: str, use: RecipeUse, *, by_name_only: bool = False) -> Method:
     """A method that answers as ``ask`` would with this use of a recipe."""
-    return Method(
-        name,
-        "personalized",
-        about,
-        parts.personal_evidence(name, use.retriever, use.shortlist),
-        parts.personal_answers(name),
-        parts.personal_choice(name),
-        use=use,
-        by_name_only=by_name_only,
-    )
+    return Method(name, "personalized", about, use=use, by_name_only=by_name_only)
 
 
 def _prompt(name: str, about: str, select: parts.Selector, **options: bool) -> Method:
@@ -110,24 +150,19 @@ def _prompt(name: str, about: str, select: parts.Selector, **options: bool) -> M
         name,
         "prompt",
         about,
-        select,
-        parts.greedy,
-        parts.first,
+        Parts(select, parts.greedy, parts.first),
         seeded=name == "icl-random",
         summary=options.get("summary", False),
     )
 
 
 def _of_n(name: str, about: str, choose: parts.Chooser, family: Family = "best-of-n") -> Method:
-    return Method(name, family, about, parts.first_stage(), parts.drawn, choose)
+    return Method(name, family, about, Parts(parts.first_stage(), parts.drawn, choose))
 
 
-def _free(
-    name: str, about: str, select: parts.Selector, choose: parts.Chooser, kinds: tuple[Kind, ...]
-) -> Method:
-    return Method(
-        name, "no LLM", about, select, parts.no_answers, choose, kinds=kinds, seeded=False
-    )
+def _free(name: str, about: str, choose: parts.Chooser, kinds: tuple[Kind, ...]) -> Method:
+    made_of = Parts(parts.no_evidence, parts.no_answers, choose)
+    return Method(name, "no LLM", about, made_of, kinds=kinds, seeded=False)
 
 
 for _method in (
@@ -147,18 +182,18 @@ for _method in (
     personalized(
         "hydra",
         "the paper (arXiv 2406.02888): BM25 top 10, dense heads, its labels",
-        RecipeUse("hydra", retriever="bm25", shortlist=10),
+        RecipeUse("hydra", first_stage=PAPER),
     ),
     personalized(
         "hydra-paper",
         "as hydra, with the release's step sizes and random start",
-        RecipeUse("hydra-paper", retriever="bm25", shortlist=10),
+        RecipeUse("hydra-paper", first_stage=PAPER),
         by_name_only=True,
     ),
     personalized(
         "mof",
         "facet heads mixed by a router, no fit (arXiv 2610.08330)",
-        RecipeUse("mof", fitted=False, retriever="bm25", shortlist=10),
+        RecipeUse("mof", fitted=False, first_stage=PAPER),
         by_name_only=True,
     ),
     personalized(
@@ -173,15 +208,13 @@ for _method in (
     _free(
         "majority",
         "the user's most frequent label",
-        parts.no_evidence,
         parts.usual_label,
         ("classification",),
     ),
-    _free("median", "the user's median rating", parts.no_evidence, parts.usual_label, ("rating",)),
+    _free("median", "the user's median rating", parts.usual_label, ("rating",)),
     _free(
         "knn",
         "a vote of the k most similar records",
-        parts.no_evidence,
         parts.neighbours_vote,
         CLOSED,
     ),

@@ -1,8 +1,8 @@
 """The LLM calls a run would make, from its real prompts, without making any.
 
-What depends on answers or on trained weights is taken as it is likely to be:
-reranked evidence is as long as the first stage's, and the gate keeps every
-stage.
+Methods draft as in a run. What depends on answers or on trained weights is taken
+as it is likely to be: reranked evidence is as long as the first stage's, and the
+gate keeps every stage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatRequest, Progress, Recipe, TextEncoder
-from hydra_cli.core.records import History, QueryContext, TrainingExample
+from hydra_cli.core.records import Candidate, History, QueryContext, Record, Scored, TrainingExample
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.methods import Method, suited
@@ -25,6 +25,7 @@ from hydra_cli.evaluation.training import (
     own_examples,
     training_set,
 )
+from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
 
 Stage = tuple[str, list[ChatRequest]]
@@ -41,14 +42,7 @@ def planned_requests(
 ) -> Iterator[Stage]:
     """Each stage's requests, in the order of a run; a stage may come in several parts."""
     methods, _ = suited(plan.methods, questions.task)
-    setting = Setting(
-        questions.task,
-        k=plan.k,
-        n=plan.n,
-        temperature=plan.temperature,
-        retriever=plan.retriever,
-        shortlist=plan.shortlist,
-    )
+    setting = Setting(questions.task, plan.answering)
     recipes = _recipes(methods, open_recipe)
     progress.start(f"{questions.task.name}: counting calls", None)
     if recipes and plan.training.llm:
@@ -60,18 +54,44 @@ def planned_requests(
         if any(method.summary for method in methods):
             asked = [summary_request(u, h, questions.task) for u, h in histories.items()]
             yield "summaries", [request for request in asked if request is not None]
+        expected = replace(
+            setting,
+            summaries=dict.fromkeys(histories, "x" * (3 * SUMMARY_TOKENS)),
+            personal={
+                (method.base_name, user): Personalization(
+                    Untrained(), method.use.rerank, method.use.adapt, {}
+                )
+                for method in methods
+                if method.use is not None
+                for user in histories
+            },
+        )
         for seed in plan.seeds:
-            own = replace(setting, seed=seed)
-            yield (
-                "answers",
-                [
-                    request
-                    for method in methods
-                    if seed == plan.seeds[0] or method.seeded
-                    for context in contexts
-                    for request in _answers(method, method.settle(own), context)
-                ],
-            )
+            own = replace(expected, plan=replace(plan.answering, seed=seed))
+            drafts = [
+                method.draft(method.settle(own), context)
+                for context in contexts
+                for method in methods
+                if seed == plan.seeds[0] or method.seeded
+            ]
+            yield "answers", [each.request for each in drafts if each.request is not None]
+
+
+class Untrained:
+    """Stands in for a scorer that isn't trained yet: reranked evidence is other evidence."""
+
+    def rerank(
+        self, context: QueryContext, shortlist: Sequence[Scored[Record]]
+    ) -> list[Scored[Record]]:
+        return [*shortlist[1:], *shortlist[:1]]
+
+    def adapt(
+        self,
+        context: QueryContext,
+        evidence: Sequence[Scored[Record]],
+        candidates: Sequence[Candidate],
+    ) -> list[Scored[Candidate]]:
+        return [Scored(candidate, 0.0) for candidate in candidates]
 
 
 def _recipes(methods: Sequence[Method], open_recipe: Callable[[str], Recipe]) -> dict[str, Recipe]:
@@ -122,7 +142,7 @@ def _fits(
 def _again(
     examples: Sequence[TrainingExample], labels: SupervisionPlan, setting: Setting
 ) -> list[ChatRequest]:
-    """Calls on reranked evidence: a shifted window of the shortlist stands in for it."""
+    """Calls on reranked evidence, as ``Untrained`` orders it."""
     found = []
     for example in examples:
         shortlist = retrieve(example.context, how=labels.retriever, k=labels.k + 1)
@@ -130,20 +150,3 @@ def _again(
         for sampling in (setting.greedy(), setting.drawn()):
             found.append(ChatRequest(messages, sampling, example.user))
     return found
-
-
-def _answers(method: Method, setting: Setting, context: QueryContext) -> list[ChatRequest]:
-    task = setting.task
-    if method.use is not None:
-        how = method.use.retriever or setting.retriever
-        shortlist = retrieve(context, how=how, k=setting.k + 1)
-        evidence = shortlist[1:] if method.use.rerank else shortlist[: setting.k]
-        sampling = setting.drawn() if method.use.adapt else setting.greedy()
-        messages = build_messages(context.query, evidence, task)
-        return [ChatRequest(messages, sampling, context.query.user)]
-    drawn = method.sample(setting, context)
-    if drawn is None:
-        return []
-    profile = "x" * (3 * SUMMARY_TOKENS) if method.summary else ""
-    messages = build_messages(context.query, method.select(setting, context), task, profile=profile)
-    return [ChatRequest(messages, drawn, context.query.user)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest, Sampling
-from hydra_cli.core.records import History, QueryContext, Record, Scored
-from hydra_cli.core.retrieval import retrieve
+from hydra_cli.core.records import History
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import sampling_for
@@ -22,38 +22,23 @@ class Setting:
 
     ``fallback`` is the label for a user without records: the training users'
     most frequent one (median of a rating). ``summaries`` holds PAG's texts by
-    user, ``personal`` each personalized method's scorers by (method, user),
-    ``ranked`` the first stage's rankings by (user, query, retriever).
+    user, ``personal`` each personalized method's scorers by (method, user).
     """
 
     task: TaskSpec
-    k: int = 4
-    n: int = 8
-    temperature: float = 0.5
-    seed: int = 0
-    retriever: str = "fused"
-    shortlist: int = 20
+    plan: AnswerPlan = field(default_factory=AnswerPlan)
     fallback: str = ""
     summaries: Mapping[str, str] = field(default_factory=dict)
     personal: Mapping[tuple[str, str], Personalization] = field(default_factory=dict)
-    ranked: dict[tuple[str, str, str], Sequence[Scored[Record]]] = field(default_factory=dict)
-
-    def retrieve(self, context: QueryContext, how: str, k: int) -> Sequence[Scored[Record]]:
-        """The first stage's best k records; each ranking is made once for all methods."""
-        key = (context.query.user, context.query.id, how)
-        known = self.ranked.get(key)
-        if known is None or (len(known) < k and len(known) < len(context.history)):
-            known = retrieve(context, how=how, k=max(k, self.shortlist))
-            self.ranked[key] = known
-        return known[:k]
 
     def greedy(self) -> Sampling:
-        """One answer at temperature 0; the same for every seed, so asked once."""
-        return sampling_for(self.task, n=1, temperature=0.0, seed=0)
+        """One answer at temperature 0."""
+        return sampling_for(self.task, n=1, temperature=0.0, seed=self.plan.seed)
 
     def drawn(self) -> Sampling:
         """n answers at the run's temperature."""
-        return sampling_for(self.task, n=self.n, temperature=self.temperature, seed=self.seed)
+        plan = self.plan
+        return sampling_for(self.task, n=plan.n, temperature=plan.temperature, seed=plan.seed)
 
 
 def summary_request(user: str, history: History, task: TaskSpec) -> ChatRequest | None:

@@ -125,15 +125,16 @@ def labels_for(
     recipe: Recipe, use: RecipeUse, setting: Setting, plan: TrainingPlan
 ) -> SupervisionPlan:
     """The labels that a recipe needs, on the evidence that its method shows."""
+    answering = use.plan(setting.plan)
     return SupervisionPlan(
         needs=recipe.needs,
         answers=plan.llm,
         plain=False,
-        retriever=use.retriever or setting.retriever,
-        shortlist=use.shortlist or setting.shortlist,
-        k=setting.k,
-        n=setting.n,
-        temperature=setting.temperature,
+        retriever=answering.retriever,
+        shortlist=answering.shortlist,
+        k=answering.k,
+        n=answering.n,
+        temperature=answering.temperature,
         seed=0,
     )
 

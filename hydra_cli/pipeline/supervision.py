@@ -67,7 +67,8 @@ def sampling_for(task: TaskSpec, *, n: int, temperature: float, seed: int) -> Sa
         top_p=TOP_P if temperature else 1.0,
         max_tokens=task.answer_tokens,
         stop=("\n",),
-        seed=seed,
+        # Nothing is drawn at temperature 0: one seed for all, so that it is asked once.
+        seed=seed if temperature else 0,
     )
 
 

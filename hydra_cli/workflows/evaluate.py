@@ -150,11 +150,7 @@ def evaluate(
 def settings_of(plan: EvalPlan, encoder: TextEncoder) -> dict[str, object]:
     """What has to be known to make the run again."""
     return {
-        "k": plan.k,
-        "n": plan.n,
-        "temperature": plan.temperature,
-        "retriever": plan.retriever,
-        "shortlist": plan.shortlist,
+        **{key: value for key, value in asdict(plan.answering).items() if key != "seed"},
         "encoder": encoder.name,
         "training": asdict(plan.training),
         "seeds": list(plan.seeds),

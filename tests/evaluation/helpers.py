@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, ChatRequest
 from hydra_cli.core.tasks import PRESETS
@@ -62,7 +63,9 @@ def run(
 ) -> TaskResult:
     from hydra_cli.modeling.recipes import recipe_named
 
-    plan = replace(EvalPlan(parse_methods(methods), n=4, training=SMALL), **options)
+    plan = replace(
+        EvalPlan(parse_methods(methods), answering=AnswerPlan(n=4), training=SMALL), **options
+    )
     return evaluate(
         data or material(task),
         plan,

@@ -34,7 +34,7 @@ def test_overrides_change_the_setting() -> None:
     (method,) = parse_methods("rag-bm25@k=1")
     assert method.name == "rag-bm25@k=1"
     assert method.base_name == "rag-bm25"
-    assert method.settle(Setting(PRESETS["LaMP_4"], k=4)).k == 1
+    assert method.settle(Setting(PRESETS["LaMP_4"])).plan.k == 1
     (method,) = parse_methods("consensus@k=2@n=16")
     assert (method.k, method.n) == (2, 16)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.evaluation.asking import request_key
 from hydra_cli.evaluation.engine import EvalPlan
@@ -20,7 +21,7 @@ def planned(task: str, methods: str) -> set[str]:
     stages = planned_requests(
         data.questions,
         data.train,
-        EvalPlan(parse_methods(methods), n=4, training=SMALL),
+        EvalPlan(parse_methods(methods), answering=AnswerPlan(n=4), training=SMALL),
         encoder=HashEncoder(),
         open_recipe=recipe_named,
         progress=Silent(),
