@@ -25,7 +25,8 @@ from typing import Any
 
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan, check_bounds
-from hydra_cli.core.tasks import KINDS, PRESETS, TaskSpec
+from hydra_cli.core.task_keys import check_labels, checked_keys
+from hydra_cli.core.tasks import PRESETS, TaskSpec
 
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 DEFAULT_MODEL = "local/smollm2-135m-instruct"
@@ -97,9 +98,18 @@ def _from_file(settings: Settings, path: Path) -> Settings:
     except (ParseError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     tasks = dict(settings.tasks)
-    for name, declared in values.pop("tasks", {}).items():
+    for name, declared in declared_tasks(values.pop("tasks", {})).items():
         tasks[name] = task_from_mapping(name, declared, base=tasks.get(name))
     return replace(settings, tasks=tasks, **check_values(values, where=str(path)))
+
+
+def declared_tasks(values: Any) -> Mapping[str, Mapping[str, Any]]:
+    """The ``tasks`` of a config file; UsageError where they are no tables."""
+    if isinstance(values, Mapping) and all(isinstance(v, Mapping) for v in values.values()):
+        return values
+    raise UsageError(
+        "tasks in the config file are tables", hint="write [tasks.NAME] and its keys below it"
+    )
 
 
 def check_values(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
@@ -144,16 +154,6 @@ def task_from_mapping(
     name: str, values: Mapping[str, Any], *, base: TaskSpec | None = None
 ) -> TaskSpec:
     """A task declared in a config file, on top of a preset of the same name."""
-    start = base or free_generation(name)
-    known = {f.name for f in fields(TaskSpec)} - {"name"}
-    if unknown := set(values) - known:
-        raise UsageError(
-            f"task {name!r}: unknown key {sorted(unknown)[0]!r}",
-            hint=f"known: {', '.join(sorted(known))}",
-        )
-    if values.get("kind", start.kind) not in KINDS:
-        raise UsageError(f"task {name!r}: kind must be one of {', '.join(KINDS)}")
-    given = dict(values)
-    if "labels" in given:
-        given["labels"] = tuple(str(label) for label in given["labels"])
-    return replace(start, **given)
+    spec = replace(base or free_generation(name), **checked_keys(name, values))
+    check_labels(spec)
+    return spec

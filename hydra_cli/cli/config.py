@@ -10,7 +10,10 @@ from hydra_cli.cli.options import JsonOption, StoreOption
 
 config = typer.Typer(no_args_is_help=True, help="Show and change the settings of a store.")
 
-KeyArgument = Annotated[str, typer.Argument(help="The setting's name.", show_default=False)]
+KeyArgument = Annotated[
+    str,
+    typer.Argument(help="The setting's name; tasks.NAME.KEY for a task's.", show_default=False),
+]
 
 
 @config.command("show")
@@ -53,6 +56,7 @@ def set_(
     """Write one setting to the store's config file; comments in it are kept.
 
     hydra-pers config set providers local,ollama
+    hydra-pers config set tasks.replies.answer_tokens 400
     """
     from hydra_cli.cli.render import say
     from hydra_cli.config import store_folder

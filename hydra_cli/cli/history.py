@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from hydra_cli.cli.options import JsonOption, StoreOption
+from hydra_cli.core.prompts import plain_breaks
 
 _SHOWN = 200
+_SHOWN_LINES = 20
 
 
 def history(
@@ -60,5 +62,8 @@ def history(
 
 
 def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
+    """One line up to 200 characters; a text of several lines as it stands, up to 20 of them."""
+    lines = plain_breaks(text).split("\n")
+    most = _SHOWN if len(lines) == 1 else _SHOWN_LINES * _SHOWN
+    shown = "\n".join(lines[:_SHOWN_LINES])
+    return text if shown == text and len(text) <= most else shown[:most].rstrip() + "…"

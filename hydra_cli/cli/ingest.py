@@ -95,6 +95,7 @@ def _talk(report: IngestReport) -> list[str]:
         if spec.name in report.recognised:
             labels = f" ({_some(spec.labels)})" if spec.labels else ""
             said.append(f"task {spec.name!r} looks like {spec.kind}{labels}; --kind says otherwise")
+    said.extend(report.shapes)
     return said
 
 
@@ -140,6 +141,8 @@ def _as_json(report: IngestReport) -> dict[str, Any]:
                 "kind": spec.kind,
                 "labels": list(spec.labels),
                 "recognised": spec.name in report.recognised,
+                "multiline": spec.multiline,
+                "answer_tokens": spec.answer_tokens,
             }
             for spec in report.tasks
         ],

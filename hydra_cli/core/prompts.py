@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 
 from hydra_cli.core.protocols import Message
@@ -11,6 +12,9 @@ from hydra_cli.core.tasks import TaskSpec
 
 CONTEXT_TOKENS = 3000
 """Room for a prompt where nothing is known about the LLM's context window."""
+_ANSWER_ROOM = CONTEXT_TOKENS // 2
+"""The most of it that is kept free for an answer."""
+_WORD = re.compile(r"\S+")
 
 
 def estimate_tokens(text: str) -> int:
@@ -31,6 +35,7 @@ def build_messages(
 
     The best record stands next to the query, where an LLM reads it last. When
     the budget is short, the worst records go first, then the query's end.
+    Line breaks and indents of records and query stay as they are.
     ``profile`` is a summary of the user, as PAG puts it before the records.
     """
     system = task.instruction if not query.instruction else query.instruction
@@ -40,22 +45,23 @@ def build_messages(
     if profile:
         system = f"{system}\nAbout the user: {profile}"
     text = cut_words(query.text, task.input_words)
-    room = budget - count_tokens(system) - task.answer_tokens
+    room = budget - count_tokens(system) - min(task.answer_tokens, _ANSWER_ROOM)
     while count_tokens(text) > room and len(text) > 40:
-        text = text[: int(len(text) * 0.8)].rsplit(" ", 1)[0]
+        text = re.sub(r"\s\S*\Z", "", text[: int(len(text) * 0.8)])
     room -= count_tokens(text)
 
     turns: list[list[Message]] = []
     for scored in evidence:
         shown = cut_words(scored.item.input, task.input_words)
-        needed = count_tokens(shown) + count_tokens(scored.item.output)
+        output = plain_breaks(scored.item.output)
+        needed = count_tokens(shown) + count_tokens(output)
         if needed > room:
             break
         room -= needed
         turns.append(
             [
                 {"role": "user", "content": shown},
-                {"role": "assistant", "content": scored.item.output},
+                {"role": "assistant", "content": output},
             ]
         )
     messages: list[Message] = [{"role": "system", "content": system}]
@@ -66,9 +72,17 @@ def build_messages(
 
 
 def cut_words(text: str, words: int) -> str:
-    """The first words, with the cut shown."""
-    parts = text.split()
-    return " ".join(parts) if len(parts) <= words else " ".join(parts[:words]) + " …"
+    """The first words in their layout, with the cut shown."""
+    text = plain_breaks(text).strip()
+    for place, word in enumerate(_WORD.finditer(text), 1):
+        if place == words and word.end() < len(text):
+            return text[: word.end()] + " …"
+    return text
+
+
+def plain_breaks(text: str) -> str:
+    """The text with its line breaks as LLMs write them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def random_evidence(

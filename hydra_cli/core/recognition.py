@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from hydra_cli.core.answer_shape import AnswerShape
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.tasks import Kind
 
@@ -116,15 +117,15 @@ class OutputStatistics:
 
     def __init__(self, column: str = "") -> None:
         self._column = _plain(column)
+        self.shape = AnswerShape()
         self._records = 0
-        self._characters = 0
         self._labels: dict[str, None] | None = {}
         self._numbers: set[float] | None = set()
 
     def add(self, outputs: Iterable[str]) -> None:
         counts = Counter(outputs)
-        self._records += counts.total() if hasattr(counts, "total") else sum(counts.values())
-        self._characters += sum(len(text) * count for text, count in counts.items())
+        self.shape.add(counts.elements())
+        self._records += sum(counts.values())
         if self._labels is not None:
             self._labels.update(dict.fromkeys(counts))
             if len(self._labels) > MAX_LABELS or any(not is_label(text) for text in counts):
@@ -162,11 +163,6 @@ class OutputStatistics:
             return True
         small = min(numbers) >= -10 and max(numbers) <= 10
         return small and len(numbers) >= 3 and self._records > len(numbers)
-
-    def answer_tokens(self) -> int:
-        """Twice the mean output at 3 characters a token, as a power of two."""
-        mean = self._characters / max(1, self._records)
-        return min(512, max(32, 1 << max(0, int(mean * 2 / 3)).bit_length()))
 
 
 def is_label(text: str) -> bool:

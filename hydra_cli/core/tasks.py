@@ -16,6 +16,8 @@ KINDS: tuple[Kind, ...] = ("generation", "classification", "rating")
 
 # A label list inside a query, as LaMP writes it: "categories: [a, b, c] article: ..."
 _LABEL_LIST = re.compile(r"(?:categories|tags|labels|options)\s*:\s*\[([^\]]+)\]", re.IGNORECASE)
+_FENCE = re.compile(r"```(?:text|txt|plaintext|markdown|md)?[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»"}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -30,6 +32,10 @@ class TaskSpec:
     ``marker`` ends the instruction inside a LaMP question, and the content
     follows it. ``input_field`` and ``output_field`` name a LaMP profile's
     fields.
+
+    ``multiline``: answers may have line breaks. Else an answer is one line, and
+    the LLM is stopped at its end. ``answer_tokens`` is the most an answer may
+    take, ``input_words`` the most that is shown of a record's input or a query.
     """
 
     name: str
@@ -41,6 +47,7 @@ class TaskSpec:
     output_field: str = "output"
     answer_tokens: int = 32
     input_words: int = 120
+    multiline: bool = False
 
     @property
     def closed(self) -> bool:
@@ -61,12 +68,12 @@ class TaskSpec:
     def parse(self, text: str, labels: Sequence[str] = ()) -> str | None:
         """An LLM's raw answer as a prediction, or None where it names nothing valid.
 
-        Generation keeps the first line. Closed tasks return one of ``labels``
-        (default: the task's own).
+        Generation keeps the first line, or all of it where answers have several.
+        Closed tasks return one of ``labels`` (default: the task's own).
         """
         known = tuple(labels) or self.labels
         if self.kind == "generation":
-            return clean_line(text) or None
+            return (clean_text(text) if self.multiline else clean_line(text)) or None
         if self.kind == "rating":
             return _parse_rating(text, known)
         return _parse_label(text, known)
@@ -79,6 +86,29 @@ def clean_line(text: str) -> str:
         if line:
             return line
     return ""
+
+
+def clean_text(text: str) -> str:
+    """The whole text as it stands, without quotes or a code fence around all of it."""
+    text = text.strip()
+    while (inner := _unwrapped(text)) != text:
+        text = inner
+    return text
+
+
+def _unwrapped(text: str) -> str:
+    """The text without one pair of quotes or fences that holds all of it, and nothing else.
+
+    A fence that names a programming language is part of the answer.
+    """
+    fence = _FENCE.fullmatch(text)
+    if fence and "```" not in fence.group(1):
+        return fence.group(1).strip()
+    if len(text) > 2 and (closing := _QUOTES.get(text[0])) == text[-1]:
+        inner = text[1:-1]
+        if text[0] not in inner and closing not in inner:
+            return inner.strip()
+    return text
 
 
 def _parse_rating(text: str, scale: Sequence[str]) -> str | None:

@@ -60,13 +60,13 @@ class SupervisionPlan:
 
 
 def sampling_for(task: TaskSpec, *, n: int, temperature: float, seed: int) -> Sampling:
-    """How answers to a task are drawn: one line, as long as the task's answers are."""
+    """How answers to a task are drawn: as long as its answers are, and one line where they are."""
     return Sampling(
         n=n,
         temperature=temperature,
         top_p=TOP_P if temperature else 1.0,
         max_tokens=task.answer_tokens,
-        stop=("\n",),
+        stop=() if task.multiline and not task.closed else ("\n",),
         # Nothing is drawn at temperature 0: one seed for all, so that it is asked once.
         seed=seed if temperature else 0,
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hydra_cli.core.errors import StoreBusy, StoreError
+from hydra_cli.core.errors import StoreBusy, StoreError, UsageError
 from hydra_cli.core.files import os_errors, private_folder, write_atomic
-from hydra_cli.core.tasks import KINDS, TaskSpec
+from hydra_cli.core.task_keys import checked_keys
+from hydra_cli.core.tasks import TaskSpec
 
 FILE = "tasks.json"
 _LOCK = ".tasks.lock"
@@ -97,11 +98,11 @@ def _spec(path: Path, name: str, value: Any) -> TaskSpec:
     known = {f.name for f in fields(TaskSpec)}
     if not isinstance(value, dict) or not {"kind", "instruction"} <= value.keys() <= known:
         raise _damaged(path, f"task {name!r} has missing or unknown keys")
-    labels = value.get("labels", [])
-    texts = [value["instruction"], *(labels if isinstance(labels, list) else [None])]
-    if value["kind"] not in KINDS or not all(isinstance(text, str) for text in texts):
-        raise _damaged(path, f"task {name!r} has a wrong value")
-    return TaskSpec(**{**value, "name": name, "labels": tuple(labels)})
+    given = {key: v for key, v in value.items() if key != "name" and v is not None}
+    try:
+        return TaskSpec(name=name, **checked_keys(name, given))
+    except UsageError as error:
+        raise _damaged(path, error.message) from error
 
 
 def _damaged(path: Path, reason: str) -> StoreError:

@@ -75,6 +75,8 @@ class IngestReport:
     tasks: tuple[TaskSpec, ...]
     recognised: tuple[str, ...]
     """Tasks whose kind is a guess made in this ingest."""
+    shapes: tuple[str, ...] = ()
+    """What answers to text tasks that are new or changed may be like, in words."""
 
     @property
     def added(self) -> int:
@@ -117,7 +119,7 @@ def ingest(
             report.error, report.hint = error.message, error.hint
     if not any(report.usable for report in reports):
         raise _nothing(reports)
-    return IngestReport(tuple(reports), learner.tasks, learner.recognised)
+    return IngestReport(tuple(reports), learner.tasks, learner.recognised, learner.shapes)
 
 
 @contextmanager

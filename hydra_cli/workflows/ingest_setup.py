@@ -21,6 +21,7 @@ from hydra_cli.readers import find_files
 from hydra_cli.readers.reject_file import RejectFile
 from hydra_cli.readers.streams import unless_empty
 from hydra_cli.store.task_file import load_tasks, save_task
+from hydra_cli.workflows.configure import given_task_keys
 from hydra_cli.workflows.ingest import IngestOptions
 from hydra_cli.workflows.task_learning import TaskLearner
 
@@ -117,7 +118,13 @@ def learner(settings: Settings, kind: str | None) -> TaskLearner:
     if kind is not None and known is None:
         raise UsageError(f"--kind can't be {kind!r}", hint=f"it is one of {', '.join(KINDS)}")
     saved = load_tasks(settings.store)
-    return TaskLearner(settings.tasks, saved, partial(save_task, settings.store), kind=known)
+    return TaskLearner(
+        settings.tasks,
+        saved,
+        partial(save_task, settings.store),
+        kind=known,
+        given=given_task_keys(settings.store),
+    )
 
 
 def reject_file(

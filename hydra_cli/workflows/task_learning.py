@@ -2,14 +2,16 @@
 
 A task declared in the settings with its labels is fixed: records must fit it.
 Every other one learns. Its kind is decided once, in the ingest that first
-brings it; its labels or its scale grow with each ingest.
+brings it; its labels or its scale grow with each ingest, and so does the length
+of its answers, in lines and in tokens. What the config file says stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from hydra_cli.core.answer_shape import AnswerShape
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.recognition import (
     MAX_LABEL_LENGTH,
@@ -20,7 +22,7 @@ from hydra_cli.core.recognition import (
     scale_of,
 )
 from hydra_cli.core.records import Record
-from hydra_cli.core.tasks import Kind, TaskSpec
+from hydra_cli.core.tasks import PRESETS, Kind, TaskSpec
 
 Refused = tuple[Record, str]
 """A record and why it doesn't fit its task."""
@@ -36,7 +38,8 @@ class TaskLearner:
     """Fits records to their tasks, and tasks to their records.
 
     ``saved`` are the tasks learned by earlier ingests, ``declared`` all tasks
-    of the settings, those included. ``save`` keeps a task.
+    of the settings, those included. ``save`` keeps a task. ``given`` are the
+    keys of each task that the config file holds: they are not learned.
     """
 
     def __init__(
@@ -46,13 +49,16 @@ class TaskLearner:
         save: Callable[[TaskSpec], TaskSpec],
         *,
         kind: Kind | None = None,
+        given: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._declared = declared
         self._saved = saved
         self._save = save
         self._kind = kind
+        self._given = given or {}
         self._specs: dict[str, TaskSpec] = {}
         self._statistics: dict[str, OutputStatistics] = {}
+        self._shapes: dict[str, AnswerShape] = {}
 
     @property
     def tasks(self) -> tuple[TaskSpec, ...]:
@@ -63,6 +69,15 @@ class TaskLearner:
     def recognised(self) -> tuple[str, ...]:
         """Tasks whose kind was guessed in this ingest."""
         return () if self._kind else tuple(sorted(self._statistics))
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """What answers to each new or changed text task may be like, in words."""
+        return tuple(
+            f"{spec.name}: {self._shapes[spec.name]}, answers may take {spec.answer_tokens} tokens"
+            for spec in self.tasks
+            if spec.kind == "generation" and spec != self._declared.get(spec.name)
+        )
 
     def fit(self, records: Sequence[Record], *, column: str) -> tuple[list[Record], list[Refused]]:
         """The records with their outputs as their task writes them, and those refused.
@@ -118,6 +133,8 @@ class TaskLearner:
         if name in self._declared:
             if self._specs[name].kind == "rating" and not self._fixed(name):
                 self._widen(self._specs[name], outputs)
+            if self._specs[name].kind == "generation" and PRESETS.get(name) != self._declared[name]:
+                self._lengthen(self._declared[name], outputs)
             return
         statistics = self._statistics.setdefault(name, OutputStatistics(column))
         statistics.add(outputs)
@@ -132,8 +149,11 @@ class TaskLearner:
             instruction = instruction.format(
                 *(labels or ("low", "high"))[:: max(1, len(labels) - 1)]
             )
-        tokens = statistics.answer_tokens() if kind == "generation" else 8
-        self._keep(TaskSpec(name, kind, instruction, labels, answer_tokens=tokens))
+        spec = TaskSpec(name, kind, instruction, labels, answer_tokens=8)
+        if kind == "generation":
+            shape = self._shapes[name] = statistics.shape
+            spec = replace(spec, answer_tokens=shape.answer_tokens, multiline=shape.multiline)
+        self._keep(spec)
 
     def _with_kind(self, spec: TaskSpec) -> TaskSpec:
         if self._kind in (None, spec.kind):
@@ -142,6 +162,19 @@ class TaskLearner:
             f"task {spec.name!r} is known as {spec.kind}, not as {self._kind}",
             hint="leave --kind out, or give the records another --task",
         )
+
+    def _lengthen(self, spec: TaskSpec, outputs: Sequence[str]) -> None:
+        """Give answers the lines and the tokens that a known task's outputs turn out to need."""
+        shape = self._shapes.setdefault(spec.name, AnswerShape())
+        shape.add(outputs)
+        fixed = self._given.get(spec.name, ())
+        multiline, tokens = spec.multiline, spec.answer_tokens
+        if "multiline" not in fixed:
+            multiline = multiline or shape.multiline
+        grown = multiline and not spec.multiline
+        if "answer_tokens" not in fixed and (grown or shape.typical_tokens > tokens):
+            tokens = max(tokens, shape.answer_tokens)
+        self._keep(replace(spec, multiline=multiline, answer_tokens=tokens))
 
     def _widen(self, spec: TaskSpec, outputs: Sequence[str]) -> None:
         numbers = {number for text in outputs if (number := number_of(text)) is not None}

@@ -92,7 +92,7 @@ def test_statistics_of_batches_are_those_of_the_whole() -> None:
         parts.add(outputs[start : start + 5])
     assert parts.kind() == whole.kind() == "classification"
     assert parts.labels == whole.labels
-    assert parts.answer_tokens() == whole.answer_tokens()
+    assert parts.shape.answer_tokens == whole.shape.answer_tokens
 
 
 def test_memory_stays_constant_with_distinct_outputs() -> None:
