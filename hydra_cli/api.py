@@ -1,0 +1,419 @@
+"""``Hydra``: the whole product as one object, kept warm between calls.
+
+::
+
+    from hydra_cli import Hydra
+
+    with Hydra.open("store") as hydra:
+        hydra.ingest("replies.csv", columns={"user": "agent"}, task="replies")
+        hydra.fit()
+        print(hydra.ask("Is the mug safe in a dishwasher?", user="mia").text)
+
+The store is opened at once; encoder, LLM, bases and heads when they are first
+needed, and then they stay. Records and heads that another process writes are
+seen by the next call. One ``Hydra`` serves several threads.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hydra_cli.config import Settings, load_settings
+from hydra_cli.core.errors import UsageError
+from hydra_cli.core.progress import Silent
+
+if TYPE_CHECKING:
+    from hydra_cli.core.protocols import (
+        ChatModel,
+        HistoryStore,
+        Progress,
+        Recipe,
+        TextEncoder,
+        UserSummary,
+    )
+    from hydra_cli.core.records import Answer, Query, Record
+    from hydra_cli.core.tasks import TaskSpec
+    from hydra_cli.pipeline.answering import Draft
+    from hydra_cli.pipeline.personalization import Personalization
+    from hydra_cli.store.archives import Manifest
+    from hydra_cli.store.forgetting import Erased
+    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.workflows.fit import FitReport
+    from hydra_cli.workflows.ingest import IngestReport
+
+OnProgress = Callable[[str, int, "int | None"], None]
+"""Told what is being done, how many steps of it are, and of how many (None: unknown)."""
+
+
+class Hydra:
+    """An open store with everything that answers from it. ``open`` one."""
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        settings: Settings,
+        *,
+        encoder: TextEncoder | None = None,
+        chat: ChatModel | None = None,
+        progress: OnProgress | None = None,
+    ) -> None:
+        """``encoder`` and ``chat`` take the place of those that the settings name."""
+        self.store = store
+        self.settings = settings
+        self._encoder = encoder
+        self._chat = chat
+        self._chats: dict[str, ChatModel] = {}
+        self._recipes: dict[str, Recipe] = {}
+        self._progress = progress
+        self._opening = threading.RLock()
+        self._closing = ExitStack()
+
+    # -- opening and closing
+
+    @classmethod
+    def open(
+        cls,
+        store: str | Path | None = None,
+        *,
+        create: bool = True,
+        progress: OnProgress | None = None,
+        encoder: TextEncoder | None = None,
+        chat: ChatModel | None = None,
+        **settings: Any,
+    ) -> Hydra:
+        """The store at ``store``, or the one that the command line would use.
+
+        ``settings`` are those of the config file, by name: ``model="openai/gpt-4o-mini"``,
+        ``k=6``. UsageError for one that doesn't exist, NotFound where there is no
+        store and ``create`` is off.
+        """
+        from hydra_cli.wiring import open_store
+
+        found = load_settings(Path(store) if store is not None else None)
+        chosen = _overridden(found, settings)
+        opened = open_store(chosen, create=create)
+        return cls(opened, chosen, encoder=encoder, chat=chat, progress=progress)
+
+    @classmethod
+    def in_memory(
+        cls,
+        *,
+        encoder: TextEncoder | None = None,
+        chat: ChatModel | None = None,
+        progress: OnProgress | None = None,
+        **settings: Any,
+    ) -> Hydra:
+        """A store for tests: records in memory, heads in a folder that ``close`` removes."""
+        from hydra_cli.store.memory import MemoryHistoryStore
+
+        folder = tempfile.TemporaryDirectory(prefix="hydra-pers-")
+        chosen = _overridden(Settings(store=Path(folder.name)), settings)
+        made = cls(MemoryHistoryStore(), chosen, encoder=encoder, chat=chat, progress=progress)
+        made._closing.callback(folder.cleanup)
+        return made
+
+    def close(self) -> None:
+        """Let everything go. Closing twice is fine."""
+        self._closing.close()
+        self._chats.clear()
+
+    def __enter__(self) -> Hydra:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- histories
+
+    def ingest(
+        self,
+        *sources: str | Path | Mapping[str, Any],
+        columns: Mapping[str, str] | None = None,
+        task: str | None = None,
+        user: str | None = None,
+        kind: str | None = None,
+    ) -> IngestReport:
+        """Read files, or records given as mappings, into the store; twice adds nothing.
+
+        ``columns`` maps fields to columns: ``{"user": "agent", "output": "reply"}``.
+        DataError where no source has a usable record.
+        """
+        from hydra_cli.workflows import ingest_setup
+        from hydra_cli.workflows.ingest import ingest
+
+        mapped = ",".join(f"{name}={column}" for name, column in (columns or {}).items())
+        given = [source for source in sources if isinstance(source, Mapping)]
+        paths = [Path(source) for source in sources if not isinstance(source, Mapping)]
+        lines = "".join(json.dumps(dict(record), default=str) + "\n" for record in given)
+        found: list[Path | None] = [None] if given else []
+        if paths:
+            found += ingest_setup.sources(paths, self.settings, io.BytesIO())[0]
+        report = ingest(
+            found,
+            self.store,
+            ingest_setup.learner(self.settings, kind),
+            self.settings.tasks,
+            options=ingest_setup.options(mapped, task=task, user=user, restore=False),
+            stdin=io.BytesIO(lines.encode()),
+            progress=self._watched(),
+        )
+        self._reload_tasks()
+        return report
+
+    def users(self) -> list[UserSummary]:
+        """Every user with their number of records, tasks and first and last time."""
+        return self.store.users()
+
+    def history(
+        self, user: str, *, task: str | None = None, limit: int | None = None
+    ) -> list[Record]:
+        """The user's newest ``limit`` records, oldest first; NotFound for an unknown user."""
+        from hydra_cli.workflows.browse import user_history
+
+        return user_history(self.store, user, task=task, limit=limit)
+
+    def forget(self, user: str, *, task: str | None = None, record: str | None = None) -> Erased:
+        """Erase a user's records, vectors, heads and kept answers for good."""
+        from hydra_cli.store.forgetting import Scope
+        from hydra_cli.workflows import forget
+
+        store, scope = self._on_disk(), Scope(user, task, record)
+        forget.plan_forget(store, scope)
+        return forget.forget(store, scope)
+
+    def export(
+        self, target: str | Path, *, users: Sequence[str] = (), format: str = "jsonl"
+    ) -> Manifest:
+        """Write some users, or with none named the whole store, in an open format."""
+        from hydra_cli.workflows.transfer import export_users
+
+        return export_users(self._on_disk(), Path(target), users, format)
+
+    # -- learning and answering
+
+    def fit(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        task: str | None = None,
+        recipe: str | None = None,
+        new_base: bool = False,
+        supervision: str = "history",
+        max_calls: int | None = None,
+        max_cost: float | None = None,
+    ) -> list[FitReport]:
+        """Train what is missing and judge it, for some users or for all; a report a task.
+
+        ``supervision`` "llm" asks the LLM for labels, within ``max_calls`` and
+        ``max_cost`` (US dollars).
+        """
+        from hydra_cli.llm.budget import Limits
+        from hydra_cli.wiring import open_chat
+        from hydra_cli.workflows.fit import FitPlan
+        from hydra_cli.workflows.fit_many import choose_tasks, fit_tasks, label_plan
+
+        if supervision not in ("history", "llm"):
+            raise UsageError(f"supervision can't be {supervision!r}", hint="history or llm")
+        tasks = [self.settings.spec(name) for name in choose_tasks(self.store, users, task)]
+        chosen = self._recipe(recipe)
+        labels = label_plan(self.settings, chosen, answers=supervision == "llm")
+        chat = None
+        if labels.answers:
+            limits = Limits(max_calls=max_calls, max_cost=max_cost)
+            chat = self._chat or open_chat(self.settings, limits=limits)
+        return fit_tasks(
+            self.store,
+            self.settings,
+            self._open_encoder(),
+            chosen,
+            tasks,
+            plan=FitPlan(users=tuple(users) if users else None, new_base=new_base),
+            labels=labels,
+            chat=chat,
+            progress=self._watched(),
+        )
+
+    def ask(
+        self,
+        text: str,
+        *,
+        user: str | None = None,
+        task: str | None = None,
+        model: str | None = None,
+        recipe: str | None = None,
+        **plan: Any,
+    ) -> Answer:
+        """The answer this user would give, with everything that led to it.
+
+        ``user`` and ``task`` default as on the command line; ``plan`` overrides
+        settings of the pipeline for this query: ``n=2``, ``k=6``.
+        """
+        from hydra_cli.workflows.ask import ask
+
+        query, spec, settings = self._query(text, user, task, plan)
+        personal = self._personal(query.user, spec.name, recipe)
+        return ask(
+            query,
+            spec,
+            store=self.store,
+            encoder=self._open_encoder(),
+            chat=self._open_chat(model),
+            personal=personal,
+            plan=settings.plan,
+            progress=self._watched(),
+        )
+
+    def ask_many(
+        self,
+        queries: Iterable[str | Mapping[str, str]],
+        *,
+        user: str | None = None,
+        task: str | None = None,
+        model: str | None = None,
+        **plan: Any,
+    ) -> Iterator[Answer]:
+        """Answers in the order of the queries: texts, or mappings of text, user and task."""
+        for query in queries:
+            if isinstance(query, str):
+                yield self.ask(query, user=user, task=task, model=model, **plan)
+                continue
+            yield self.ask(
+                query["text"],
+                user=query.get("user", user),
+                task=query.get("task", task),
+                model=model,
+                **plan,
+            )
+
+    def draft(
+        self,
+        text: str,
+        *,
+        user: str | None = None,
+        task: str | None = None,
+        recipe: str | None = None,
+        **plan: Any,
+    ) -> Draft:
+        """What ``ask`` would send to the LLM, without sending it."""
+        from hydra_cli.workflows.ask import draft_query
+
+        query, spec, settings = self._query(text, user, task, plan)
+        return draft_query(
+            query,
+            spec,
+            store=self.store,
+            encoder=self._open_encoder(),
+            personal=self._personal(query.user, spec.name, recipe),
+            plan=settings.plan,
+        )
+
+    # -- what is kept warm
+
+    def _query(
+        self, text: str, user: str | None, task: str | None, plan: Mapping[str, Any]
+    ) -> tuple[Query, TaskSpec, Settings]:
+        from hydra_cli.workflows.ask import choose_task, choose_user, make_query
+
+        settings = _overridden(self.settings, plan)
+        chosen = choose_user(self.store, user or settings.user)
+        spec = settings.spec(choose_task(self.store, chosen, task))
+        return make_query(text, chosen, spec), spec, settings
+
+    def _personal(self, user: str, task: str, recipe: str | None) -> Personalization:
+        from hydra_cli.pipeline.personalization import personalization
+
+        return personalization(
+            self.settings.store,
+            user,
+            self.settings.spec(task),
+            self._recipe(recipe),
+            self._open_encoder(),
+        )
+
+    def _recipe(self, name: str | None) -> Recipe:
+        from hydra_cli.modeling.recipes import DEFAULT_RECIPE, recipe_named
+
+        name = name or DEFAULT_RECIPE
+        with self._opening:
+            if name not in self._recipes:
+                self._recipes[name] = recipe_named(name)
+            return self._recipes[name]
+
+    def _open_encoder(self) -> TextEncoder:
+        from hydra_cli.wiring import open_encoder
+
+        with self._opening:
+            if self._encoder is None:
+                self._encoder = open_encoder(self.settings)
+            return self._encoder
+
+    def _open_chat(self, model: str | None) -> ChatModel:
+        from hydra_cli.wiring import open_chat
+
+        if self._chat is not None and model is None:
+            return self._chat
+        name = model or self.settings.model
+        with self._opening:
+            if name not in self._chats:
+                self._chats[name] = open_chat(self.settings, model=name)
+            return self._chats[name]
+
+    def _on_disk(self) -> LanceHistoryStore:
+        from hydra_cli.store.lancedb_store import LanceHistoryStore
+
+        if not isinstance(self.store, LanceHistoryStore):
+            raise UsageError("a store in memory can't do this", hint="open one on disk")
+        return self.store
+
+    def _reload_tasks(self) -> None:
+        """Tasks that an ingest has just learned."""
+        from hydra_cli.store.task_file import load_tasks
+
+        tasks = {**self.settings.tasks, **load_tasks(self.settings.store)}
+        self.settings = replace(self.settings, tasks=tasks)
+
+    def _watched(self) -> Progress:
+        return Silent() if self._progress is None else _Callback(self._progress)
+
+
+class _Callback:
+    """A Progress that calls a function."""
+
+    def __init__(self, tell: OnProgress) -> None:
+        self._tell = tell
+        self._label = ""
+        self._done = 0
+        self._total: int | None = None
+
+    def start(self, label: str, total: int | None) -> None:
+        self._label, self._done, self._total = label, 0, total
+        self._tell(label, 0, total)
+
+    def advance(self, steps: int = 1) -> None:
+        self._done += steps
+        self._tell(self._label, self._done, self._total)
+
+    def note(self, text: str) -> None:
+        self._tell(text, 0, None)
+
+
+def _overridden(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with some of them given by name; UsageError for an unknown one."""
+    from hydra_cli.config import check_values
+
+    given = {key: value for key, value in values.items() if value is not None}
+    return settings.override(**check_values(given, where="settings"))

@@ -1,0 +1,166 @@
+"""``Hydra``: the library whose thin faces the commands are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hydra_cli
+from hydra_cli import Hydra, NotFound, UsageError
+from hydra_cli.cli.app import run
+from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.store.memory import HashEncoder, ScriptedChat
+
+THINGS = ("mug", "lamp", "tray", "bowl", "vase", "clock", "plate", "chair")
+
+
+def echo(request: ChatRequest, sample: int) -> str:
+    return f"{request.messages[-1]['content']} #{sample}"
+
+
+def rows(user: str) -> list[dict[str, str]]:
+    return [
+        {
+            "user": user,
+            "input": f"Is the {thing} safe?",
+            "output": f"{user} says the {thing} is.",
+            "time": f"2026-01-{day:02}",
+        }
+        for day, thing in enumerate(THINGS, 1)
+    ]
+
+
+@pytest.fixture
+def hydra(home: Path) -> Iterator[Hydra]:
+    with Hydra.open(home, encoder=HashEncoder(), chat=ScriptedChat(echo)) as opened:
+        opened.ingest(*rows("mia"), *rows("tom"), task="replies")
+        yield opened
+
+
+def test_the_exported_names() -> None:
+    assert set(hydra_cli.__all__) == {
+        *("Answer", "Candidate", "Hydra", "Record", "Scored", "Usage", "__version__"),
+        *("HydraError", "UsageError", "DataError", "NotFound", "ModelError", "ProviderError"),
+        *("BudgetExceeded", "StoreError", "StoreBusy", "StoreVersion"),
+    }
+    for name in hydra_cli.__all__:
+        assert getattr(hydra_cli, name) is not None
+    with pytest.raises(AttributeError):
+        hydra_cli.Nothing  # noqa: B018
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = "import json, sys; from hydra_cli import Hydra; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert loaded.isdisjoint({"torch", "transformers", "lancedb", "lance", "litellm", "pyarrow"})
+
+
+def test_ingest_fit_ask(hydra: Hydra) -> None:
+    assert [user.user for user in hydra.users()] == ["mia", "tom"]
+    (report,) = hydra.fit()
+    assert {fit.user for fit in report.fitted} == {"mia", "tom"}
+    answer = hydra.ask("Is the lamp safe?", user="mia", n=3)
+    assert answer.text.startswith("Is the lamp safe?")
+    assert len(answer.evidence) == 4
+    assert {scored.item.user for scored in answer.evidence} == {"mia"}
+
+
+def test_it_asks_what_the_command_asks(
+    hydra: Hydra, capsys: pytest.CaptureFixture[str], tiny_encoder_path: Path, home: Path
+) -> None:
+    """One store, two doors, one prompt."""
+    encoder = str(tiny_encoder_path)
+    asked = ["ask", "Is the lamp safe?", "--user", "tom", "--encoder", encoder]
+    assert run([*asked, "--show-prompt", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    settings = hydra.settings.override(encoder=encoder)
+    drafted = Hydra(hydra.store, settings).draft("Is the lamp safe?", user="tom")
+    assert shown == list(drafted.request.messages)
+
+
+def test_ask_many_keeps_the_order(hydra: Hydra) -> None:
+    queries = [
+        {"text": "Is the mug safe?", "user": "tom"},
+        {"text": "And the tray?", "user": "mia"},
+    ]
+    answers = list(hydra.ask_many(queries, n=1))
+    assert [answer.query.user for answer in answers] == ["tom", "mia"]
+
+
+def test_a_draft_sends_nothing(hydra: Hydra) -> None:
+    drafted = hydra.draft("Is the mug safe?", user="mia", k=2)
+    assert len(drafted.evidence) == 2
+    assert isinstance(hydra._chat, ScriptedChat)
+    assert hydra._chat.requests == []
+
+
+def test_settings_are_checked(hydra: Hydra, home: Path) -> None:
+    for wrong in ({"k": -1}, {"n": 0}, {"retriever": "foo"}, {"colour": "red"}, {"n": "two"}):
+        with pytest.raises(UsageError):
+            hydra.ask("x", user="mia", **wrong)
+    with pytest.raises(UsageError):
+        hydra.ask("x")
+    with pytest.raises(NotFound):
+        hydra.ask("x", user="nobody")
+    with pytest.raises(NotFound):
+        Hydra.open(home / "none", create=False)
+
+
+def test_what_another_process_writes_is_seen(hydra: Hydra, home: Path) -> None:
+    hydra.fit(["mia"])
+    hydra.ask("Is the mug safe?", user="mia")
+    with Hydra.open(home, encoder=HashEncoder(), chat=ScriptedChat(echo)) as other:
+        other.ingest(
+            {"user": "mia", "input": "Is the rug safe?", "output": "Yes.", "time": "2026-02-01"},
+            task="replies",
+        )
+        other.fit(["mia"], new_base=True)
+    answer = hydra.ask("Is the rug safe?", user="mia")
+    assert "Is the rug safe?" in {scored.item.input for scored in answer.evidence}
+    hydra.forget("tom")
+    with pytest.raises(NotFound):
+        hydra.ask("x", user="tom")
+
+
+def test_several_threads_get_their_own_answers(hydra: Hydra) -> None:
+    hydra.fit()
+    wrong: list[str] = []
+
+    def work(user: str) -> None:
+        try:
+            for thing in THINGS:
+                answer = hydra.ask(f"Is the {thing} safe?", user=user, n=1)
+                wrong.extend(s.item.user for s in answer.evidence if s.item.user != user)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(user,)) for user in ("mia", "tom") * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_store_in_memory_does_the_same() -> None:
+    told: list[tuple[str, int, int | None]] = []
+    with Hydra.in_memory(
+        encoder=HashEncoder(),
+        chat=ScriptedChat(echo),
+        progress=lambda *step: told.append(step),
+    ) as hydra:
+        hydra.ingest(*rows("mia"))
+        hydra.fit()
+        assert hydra.ask("Is the mug safe?").text.startswith("Is the mug safe?")
+        folder = hydra.settings.store
+        with pytest.raises(UsageError):
+            hydra.forget("mia")
+    assert told
+    assert not folder.exists()
