@@ -35,8 +35,9 @@ def test_the_examples_run(
     monkeypatch.setattr(wiring, "open_chat", lambda *args, **options: chat)
     Path("replies.csv").write_text(REPLIES, "utf-8")
     assert len(BLOCKS) >= 5
+    names: dict[str, object] = {}
     for block in BLOCKS:
-        exec(compile(block, str(PAGE), "exec"), {})
+        exec(compile(block, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
     assert said.count("It may be washed.") == 3
     assert "mia" in said
