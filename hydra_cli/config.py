@@ -89,14 +89,35 @@ def load_settings(store: Path | None = None) -> Settings:
     return settings.override(**{key: value or None for key, value in from_environment.items()})
 
 
-def _from_file(settings: Settings, path: Path) -> Settings:
+def read_tasks(path: Path, known: Mapping[str, TaskSpec]) -> dict[str, TaskSpec]:
+    """The ``[tasks.NAME]`` tables of a file on top of known tasks; UsageError names the file."""
+    values = _parsed(path)
+    try:
+        declared = declared_tasks(values.pop("tasks", {}))
+        made = {
+            name: task_from_mapping(name, v, base=known.get(name)) for name, v in declared.items()
+        }
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.message}", hint=error.hint) from error
+    if values:
+        raise UsageError(f"{path}: unknown key {sorted(values)[0]!r}", hint="known: [tasks.NAME]")
+    return {**known, **made}
+
+
+def _parsed(path: Path) -> dict[str, Any]:
     import tomlkit
     from tomlkit.exceptions import ParseError
 
     try:
-        values = tomlkit.parse(path.read_text("utf-8")).unwrap()
+        return tomlkit.parse(path.read_text("utf-8")).unwrap()
     except (ParseError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _from_file(settings: Settings, path: Path) -> Settings:
+    values = _parsed(path)
     tasks = dict(settings.tasks)
     for name, declared in declared_tasks(values.pop("tasks", {})).items():
         tasks[name] = task_from_mapping(name, declared, base=tasks.get(name))

@@ -11,27 +11,35 @@ import typer
 from hydra_cli.cli.options import EncoderOption, JsonOption, ModelOption, StoreOption, TaskOption
 
 if TYPE_CHECKING:
-    from hydra_cli.evaluation.results import TaskResult
+    from hydra_cli.config import Settings
+    from hydra_cli.core.protocols import ChatModel, TextEncoder
+    from hydra_cli.evaluation.results import Provenance, TaskResult
+
+SPELLED_OUT = ("model", "encoder", "k", "n", "temperature", "retriever")
+"""Settings that a command which makes the run again must name."""
 
 SUPERVISIONS = ("llm", "history")
 
 
 def evaluate(
+    context: typer.Context,
     questions: Annotated[
         Path | None, typer.Option("--questions", help="LaMP questions.", show_default=False)
     ] = None,
     outputs: Annotated[
-        Path | None, typer.Option("--outputs", help="LaMP golds.", show_default=False)
+        Path | None, typer.Option("--outputs", help="LaMP references.", show_default=False)
     ] = None,
     train_questions: Annotated[
         Path | None, typer.Option(help="Questions of other users, to train on.", show_default=False)
     ] = None,
     train_outputs: Annotated[
-        Path | None, typer.Option(help="Golds of the training questions.", show_default=False)
+        Path | None, typer.Option(help="References of the training questions.", show_default=False)
     ] = None,
     suite: Annotated[
         Path | None,
-        typer.Option(help="A folder of tasks: TASK/dev_questions.json and so on."),
+        typer.Option(
+            help="A folder of tasks: TASK/dev_questions.json and so on, tasks.toml beside."
+        ),
     ] = None,
     task: TaskOption = None,
     methods: Annotated[
@@ -132,70 +140,113 @@ def evaluate(
     )
     from hydra_cli.workflows import evaluate as workflow
 
-    limits = workflow.DataLimits(limit_users, limit_queries)
     if bool(questions) != bool(outputs) or bool(train_questions) != bool(train_outputs):
         raise UsageError("questions and outputs belong together", hint="name both files")
     if suite is not None and questions is not None:
         raise UsageError("--suite and --questions exclude each other")
     if train_questions is not None and questions is None:
         raise UsageError("--train-questions needs --questions and --outputs")
+    source: workflow.Source
     folder = cache or settings.store / "eval"
     if suite is not None:
-        files = workflow.suite_files(suite, task.split(",") if task else ())
-        materials = [workflow.read_files(each, settings.tasks, limits) for each in files]
+        source = workflow.SuiteFolder(suite, tuple(task.split(",")) if task else ())
     elif questions is not None and outputs is not None:
-        one = workflow.TaskFiles(questions, outputs, train_questions, train_outputs)
-        materials = [workflow.read_files(one, settings.tasks, limits)]
+        source = workflow.TaskFiles(questions, outputs, train_questions, train_outputs)
     else:
         from hydra_cli.wiring import open_store
 
         # Answers about the store's users stay where `forget` finds them.
         folder = cache or settings.store
-        materials = workflow.read_store(
-            open_store(settings), settings, task, hold_out=hold_out, limits=limits
-        )
+        source = workflow.StoreRecords(open_store(settings), task, hold_out)
+    made = provenance(context, settings)
+    limits = workflow.DataLimits(limit_users, limit_queries)
     settings = replace(settings, store=folder)
 
     from hydra_cli.cli.render_eval import render, render_price
     from hydra_cli.llm.budget import Limits
-    from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.wiring import open_chat, open_encoder
 
-    texts = open_encoder(settings)
-    if dry_run:
-        with progress_bar() as bar:
-            stages = workflow.price_of_run(
-                materials, plan, settings, encoder=texts, open_recipe=recipe_named, progress=bar
-            )
-        render_price(stages, as_json=as_json)
-        return
-    chat = open_chat(settings, limits=Limits(max_cost, max_calls, max_tokens), on_note=say)
-    price = workflow.price_of(settings.model)
+    def encoder_of() -> TextEncoder:
+        return open_encoder(settings)
+
+    def chat_of() -> ChatModel:
+        return open_chat(settings, limits=Limits(max_cost, max_calls, max_tokens), on_note=say)
+
     results: list[TaskResult] = []
-    for material in materials:
-        with progress_bar() as bar:
-            found = workflow.evaluate(
-                material,
+    with progress_bar() as bar:
+        if dry_run:
+            stages = workflow.price_of_run(
+                source, plan, settings, open_encoder=encoder_of, progress=bar, limits=limits
+            )
+        else:
+            found = workflow.run(
+                source,
                 plan,
-                encoder=texts,
-                chat=chat,
-                open_recipe=recipe_named,
+                settings,
+                open_encoder=encoder_of,
+                open_chat=chat_of,
                 progress=bar,
-                price=price,
+                limits=limits,
                 draws=draws,
             )
-        results.append(found)
-        # After every task, so that a long run that is stopped leaves what it has.
-        if predictions is not None:
-            workflow.write_predictions(results, predictions)
-        if report is not None:
-            from hydra_cli.reports.write import write_report
-
-            page = write_report(results, report)
-            say(f"{found.task} is in the report: {page}")
-    render(results, as_json=as_json)
+            for result in found:
+                results.append(result)
+                # After every task, so that a long run that is stopped leaves what it has.
+                keep(results, report, predictions, made)
+    if dry_run:
+        render_price(stages, as_json=as_json)
+        return
+    render(results, made, as_json=as_json)
     if error := workflow.incomplete(results, cache=folder):
         raise error
+
+
+def keep(
+    results: Sequence[TaskResult],
+    report: Path | None,
+    predictions: Path | None,
+    made: Provenance,
+) -> None:
+    """Write what was asked for into files."""
+    from hydra_cli.cli.render import say
+    from hydra_cli.workflows.evaluate import write_predictions
+
+    if predictions is not None:
+        write_predictions(results, predictions)
+    if report is not None:
+        from hydra_cli.reports.write import write_report
+
+        page = write_report(results, report, made)
+        say(f"{results[-1].task} is in the report: {page}")
+
+
+def provenance(context: typer.Context, settings: Settings) -> Provenance:
+    """Now, this version, and the command with every setting that decided the run."""
+    from datetime import datetime, timezone
+
+    from hydra_cli import __version__
+    from hydra_cli.evaluation.results import Provenance
+
+    return Provenance(command_line(context, settings), datetime.now(timezone.utc), __version__)
+
+
+def command_line(context: typer.Context, settings: Settings) -> str:
+    """The command, settings from the environment and the config file spelled out."""
+    import shlex
+
+    words = ["hydra-pers", "eval"]
+    for option in context.command.params:
+        name = option.name or ""
+        value = getattr(settings, name) if name in SPELLED_OUT else context.params.get(name)
+        if value is None or value is False or (name not in SPELLED_OUT and value == option.default):
+            continue
+        flag = max(option.opts, key=len)
+        if value is True:
+            words.append(flag)
+            continue
+        for each in value if isinstance(value, (list, tuple)) else (value,):
+            words += [flag, str(each)]
+    return shlex.join(words)
 
 
 def parse_seeds(seed: Sequence[int] | None, seeds: str | None) -> tuple[int, ...]:

@@ -43,6 +43,11 @@ def print_table(
     Console().print(table)
 
 
+def print_line(text: str) -> None:
+    """A sentence on stdout."""
+    sys.stdout.write(printable(text) + "\n")
+
+
 def printable(text: str) -> str:
     """Control characters made visible: a record can't drive the user's terminal."""
     return "".join(

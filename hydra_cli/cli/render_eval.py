@@ -6,18 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from hydra_cli.cli.render import print_json, print_table, say
+from hydra_cli.cli.render import print_json, print_line, print_table, say
 from hydra_cli.cli.render_usage import cost_text, usage_line
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.as_json import suite_mapping
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains, left_out
+from hydra_cli.evaluation.results import (
+    MethodResult,
+    Provenance,
+    TaskResult,
+    average_gains,
+    left_out,
+)
+from hydra_cli.reports.words import few, headline, verdict
 
 
-def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
-    """All tasks, their averages, and what the run used."""
+def render(results: Sequence[TaskResult], made: Provenance, *, as_json: bool) -> None:
+    """The verdict, all tasks, their averages, and what the run used."""
     if as_json:
-        print_json(suite_mapping(results))
+        print_json(suite_mapping(results, made))
     else:
         for result in results:
             render_task(result)
@@ -32,18 +39,23 @@ def render(results: Sequence[TaskResult], *, as_json: bool) -> None:
                 names_first=True,
             )
             if left := left_out(results):
-                say(f"not averaged, since not every task has a gain of theirs: {', '.join(left)}")
+                say(f"without an average, since they have no gain on some task: {', '.join(left)}")
+            print_line(headline(results))
     say(usage_line(sum((result.used for result in results), Usage())))
 
 
 def render_task(result: TaskResult) -> None:
+    print_line(verdict(result))
+    if told := few(result):
+        print_line(told)
     names = [metric.name for metric in result.metrics]
+    against = result.best_prompt_based or "nothing: no prompt answered every query"
     shown = [f"{m.name}\n{'↑' if m.higher else '↓'}" for m in result.metrics]
     print_table(
         f"{result.task}: {result.queries} queries of {result.users} users, {result.model}, "
         f"k={result.settings['k']}, n={result.settings['n']}, "
         f"seeds {', '.join(map(str, result.seeds))}; "
-        f"gains against {result.best_prompt_based or 'none: no prompt-based method is complete'}",
+        f"gains are against {against}",
         ("method", *shown, "gain", "95 %"),
         [quality_row(method, names) for method in result.methods.values()],
         names_first=True,

@@ -8,7 +8,14 @@ from typing import Any
 
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains, left_out
+from hydra_cli.evaluation.results import (
+    MethodResult,
+    Provenance,
+    TaskResult,
+    average_gains,
+    left_out,
+)
+from hydra_cli.evaluation.verdict import Verdict, verdict_on
 
 
 def task_mapping(result: TaskResult) -> dict[str, Any]:
@@ -28,6 +35,8 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
         "complete": result.complete,
         "error": result.error.message if result.error else None,
         "best_prompt_based": result.best_prompt_based,
+        "verdict": verdict_mapping(verdict_on(result)),
+        "better_is": {m.name: "higher" if m.higher else "lower" for m in result.metrics},
         "methods": {name: method_mapping(m) for name, m in result.methods.items()},
         "usage": usage_mapping(result.used),
         "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
@@ -35,11 +44,19 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
     }
 
 
-def suite_mapping(results: Sequence[TaskResult]) -> dict[str, Any]:
+def suite_mapping(results: Sequence[TaskResult], made: Provenance | None = None) -> dict[str, Any]:
     """One task's mapping where there is one; else all of them and the averages over tasks."""
+    head: dict[str, Any] = {}
+    if made is not None:
+        head = {
+            "command": made.command,
+            "date": made.at.isoformat(timespec="seconds"),
+            "version": made.version,
+        }
     if len(results) == 1:
-        return task_mapping(results[0])
+        return {**head, **task_mapping(results[0])}
     return {
+        **head,
         "model": results[0].model if results else None,
         "seeds": list(results[0].seeds) if results else [],
         "complete": all(result.complete for result in results),
@@ -48,6 +65,21 @@ def suite_mapping(results: Sequence[TaskResult]) -> dict[str, Any]:
             name: estimate_mapping(found) for name, found in average_gains(results).items()
         },
         "not_averaged": left_out(results),
+    }
+
+
+def verdict_mapping(found: Verdict | None) -> dict[str, Any] | None:
+    """Qualities in [0, 1], their difference, and whether chance alone could explain it."""
+    if found is None:
+        return None
+    return {
+        "method": found.method,
+        "against": found.against,
+        "quality": number(found.ours),
+        "against_quality": number(found.theirs),
+        "difference": number(found.difference.value),
+        "interval": [number(found.difference.low), number(found.difference.high)],
+        "beyond_chance": found.beyond_chance,
     }
 
 

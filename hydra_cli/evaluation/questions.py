@@ -224,10 +224,10 @@ def folded(text: str) -> str:
 
 def _reference(reference: str, query: Query, task: TaskSpec) -> str:
     if not reference.strip():
-        raise DataError(f"the gold of {query.id!r} is empty")
+        raise DataError(f"the reference of {query.id!r} is empty")
     if task.kind == "rating":
         try:
             float(reference)
         except ValueError as error:
-            raise DataError(f"the gold of {query.id!r} is no number: {reference!r}") from error
+            raise DataError(f"the reference of {query.id!r} is no number: {reference!r}") from error
     return reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +24,21 @@ from hydra_cli.core.statistics import (
 )
 from hydra_cli.evaluation.collected import Collected, Prediction
 from hydra_cli.evaluation.engine import TaskRun
+from hydra_cli.evaluation.questions import Key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """When a run was made, by which version, and the command that makes it again."""
+
+    command: str
+    at: datetime
+    version: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +61,8 @@ class MethodResult:
     differences: Mapping[str, Estimate]
     gain: Estimate | None
     gain_draws: Floats | None
+    better: Estimate | None
+    """Mean quality minus the best prompt-based method's."""
     quality: float
     queries: int
     users: int
@@ -67,12 +80,6 @@ class MethodResult:
     @property
     def complete(self) -> bool:
         return self.missing == 0 and self.queries > 0
-
-    @property
-    def calls_a_query(self) -> float:
-        """LLM calls for one answer, setup left out."""
-        made = self.usage.calls + self.usage.cached_calls
-        return made / self.answers if self.answers else math.nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +101,12 @@ class TaskResult:
     seconds: Mapping[str, float]
     train_users: int
     train_examples: int
+    scale: float = 1.0
+    """What a quality of 1 is worth in a rating's points."""
     error: HydraError | None = None
-    histories: Mapping[str, int] = field(default_factory=dict)
+    texts: Mapping[Key, str] = field(default_factory=dict)
+    """Each query's text."""
+    references: Mapping[Key, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -135,6 +146,7 @@ def summarize(
         for name, found in sums.items()
         if found
     }
+    grades = {name: _grades(found, place, weights) for name, found in run.collected.items()}
     methods = {}
     for name, found in run.collected.items():
         comparable = best is not None and name in complete
@@ -144,12 +156,14 @@ def summarize(
             values.get(name),
             drawn.get(name),
             (values[best], drawn[best]) if best is not None and comparable else None,
+            _difference(grades[name], grades[best]) if best is not None and comparable else None,
             seeds,
         )
-    first = {item.query.user: len(item.records) for item in run.questions.items}
+    task = run.questions.task
+    points = [float(label) for label in task.labels] if task.kind == "rating" else []
     return TaskResult(
-        task=run.questions.task.name,
-        kind=run.questions.task.kind,
+        task=task.name,
+        kind=task.kind,
         model=model,
         seeds=seeds,
         queries=len(run.questions.items),
@@ -163,8 +177,10 @@ def summarize(
         seconds=dict(run.seconds),
         train_users=run.train_users,
         train_examples=run.train_examples,
+        scale=max(points) - min(points) if points else 1.0,
         error=run.asker.error,
-        histories=first,
+        texts={item.key: item.query.text for item in run.questions.items},
+        references={item.key: run.questions.references[item.key] for item in run.questions.items},
     )
 
 
@@ -236,12 +252,27 @@ def _sums(metrics: Sequence[Metric], found: Collected, place: Mapping[str, int])
     ]
 
 
+def _grades(found: Collected, place: Mapping[str, int], weights: Floats) -> tuple[float, Floats]:
+    """Mean quality, and on every draw of users (draws,)."""
+    if not found.predictions:
+        return math.nan, np.full(len(weights), np.nan)
+    rows = np.array([[prediction.quality, 1.0] for prediction in found.predictions])
+    user_of = np.array([place[prediction.key[0]] for prediction in found.predictions])
+    drawn = weights @ sums_by_user(rows, user_of, len(place))
+    return float(rows[:, 0].mean()), drawn[:, 0] / np.maximum(drawn[:, 1], 1e-12)
+
+
+def _difference(ours: tuple[float, Floats], theirs: tuple[float, Floats]) -> Estimate:
+    return estimate(ours[0] - theirs[0], ours[1] - theirs[1])
+
+
 def _method_result(
     metrics: Sequence[Metric],
     found: Collected,
     values: Sequence[Floats] | None,
     drawn: Sequence[Floats] | None,
     baseline: tuple[Sequence[Floats], Sequence[Floats]] | None,
+    better: Estimate | None,
     seeds: tuple[int, ...],
 ) -> MethodResult:
     names = [metric.name for metric in metrics]
@@ -274,6 +305,7 @@ def _method_result(
         differences=differences,
         gain=gain,
         gain_draws=draws,
+        better=better,
         quality=float(np.mean(grades)) if grades else math.nan,
         queries=len({prediction.key for prediction in found.predictions} - set(found.missing)),
         users=len({prediction.key[0] for prediction in found.predictions}),

@@ -1,4 +1,4 @@
-"""LaMP question and gold files (arXiv 2304.11406) as examples for evaluation.
+"""LaMP's questions and their references (arXiv 2304.11406) as examples for evaluation.
 
 A question without ``user_id`` is its own user, as in the official files.
 """
@@ -40,10 +40,12 @@ class LampSplit:
 
 
 def read_split(questions: Path, outputs: Path, tasks: Mapping[str, TaskSpec]) -> LampSplit:
-    """Questions joined with their golds; DataError names the ids that don't match."""
+    """Questions joined with their references; DataError names the ids that don't match."""
     golds = _load(outputs)
     if not isinstance(golds, dict) or not isinstance(golds.get("golds"), list):
-        raise DataError(f"{outputs} is no LaMP gold file", hint='it needs {"task", "golds": [...]}')
+        raise DataError(
+            f"{outputs} is not a file of LaMP references", hint='it needs {"task", "golds": [...]}'
+        )
     task = tasks.get(str(golds.get("task")))
     if task is None:
         raise DataError(
@@ -56,9 +58,13 @@ def read_split(questions: Path, outputs: Path, tasks: Mapping[str, TaskSpec]) ->
         raise DataError(f"{questions} holds no LaMP questions")
     by_id = _unique(asked, questions)
     if missing := sorted(by_id.keys() - references.keys()):
-        raise DataError(f"{len(missing)} questions have no gold, first {missing[0]!r} ({outputs})")
+        raise DataError(
+            f"{len(missing)} questions have no reference, first {missing[0]!r} ({outputs})"
+        )
     if extra := sorted(references.keys() - by_id.keys()):
-        raise DataError(f"{len(extra)} golds have no question, first {extra[0]!r} ({questions})")
+        raise DataError(
+            f"{len(extra)} references have no question, first {extra[0]!r} ({questions})"
+        )
     examples = tuple(
         _example(question, str(references[key].get("output", "")), task, questions)
         for key, question in by_id.items()

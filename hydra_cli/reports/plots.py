@@ -1,21 +1,26 @@
-"""Plots of an evaluation as SVG, legible on light and on dark ground.
+"""Plots of an evaluation as SVG, legible on light and on dark ground, on a phone too.
 
-Text and lines take the colour of the page around them (``currentColor``);
-series colours are of middle lightness.
+Each is as wide as a phone's screen, so that letters keep their size. Text and
+lines take the colour of the page around them (``currentColor``); series
+colours are of middle lightness.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hydra_cli.core.statistics import Estimate
-from hydra_cli.evaluation.results import MethodResult, TaskResult, average_gains
+from hydra_cli.evaluation.results import TaskResult, average_gains
+from hydra_cli.evaluation.verdict import judged, user_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,175 +36,219 @@ COLOURS = {
     "no LLM": "#9a6fc9",
     "bound": "#8a8a8a",
 }
-LINES = ("#d9632b", "#4c8bd6", "#7d9a2f", "#9a6fc9", "#c99a1e", "#2fa39a")
-FOCUS = ("hydra-pers", "hydra-pers-zero", "hydra", "mof", "consensus")
-COLUMNS = 3
+FAMILIES = (
+    "Blue: prompts. Orange: personalized. Green: best of n. Violet: no LLM. Grey: the upper bound."
+)
+LINES = ("#d9632b", "#4c8bd6", "#7d9a2f", "#9a6fc9")
+MARKERS = "osD^"
+FOCUS = ("hydra-pers", "consensus")
+WIDTH = 4.4
+"""Inches; letters are given for this width."""
+ROW = 0.21
+"""Inches of a line of text with its surroundings."""
 WIDEST = 150.0
 """Gains in percent beyond this, either way, stand at the edge as arrowheads."""
 BINS = 4
-LABELS_HIGH = 18
-"""How many labels stand above each other in a panel."""
+IN_A_BIN = 5
+"""Queries that a point must stand for."""
 
 
-def all_plots(results: Sequence[TaskResult]) -> dict[str, str]:
-    """Every plot that the results can fill: its title to its SVG."""
-    made = {
-        "Gain over the best prompt-based method, with 95 % intervals over users": gains(results),
-        "Gain of each user": user_gains(results),
-        "Quality against LLM calls": quality_against_calls(results),
-        "Quality against history length": quality_against_history(results),
-    }
-    return {title: svg for title, svg in made.items() if svg}
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture and what it shows, in words for those who can't see it."""
+
+    name: str
+    svg: str
+    description: str
 
 
-def gains(results: Sequence[TaskResult]) -> str:
-    """A panel a task, and one for the average: relative gain with its interval."""
-    panels: list[tuple[str, list[tuple[str, str, Estimate]]]] = []
-    for result in results:
-        rows = [(m.name, m.family, m.gain) for m in result.methods.values() if m.gain is not None]
-        panels.append((result.task, rows))
-    if len(results) > 1:
-        families = {m.name: m.family for m in results[0].methods.values()}
-        average = average_gains(results)
-        panels.append(
-            ("average over tasks", [(name, families[name], g) for name, g in average.items()])
-        )
-    panels = [panel for panel in panels if panel[1]]
-    longest = max((len(rows) for _, rows in panels), default=0)
+def gains(result: TaskResult) -> Plot | None:
+    """Each method's relative gain with its interval."""
+    rows = [(m.name, m.family, m.gain) for m in result.methods.values() if m.gain is not None]
+    return _forest(result.task, rows)
 
-    def draw(axes: Axes, panel: tuple[str, list[tuple[str, str, Estimate]]]) -> None:
-        title, rows = panel
+
+def average(results: Sequence[TaskResult]) -> Plot | None:
+    """The mean gain over tasks with its interval."""
+    families = {m.name: m.family for m in results[0].methods.values()}
+    return _forest("average", [(n, families[n], g) for n, g in average_gains(results).items()])
+
+
+def _forest(title: str, rows: Sequence[tuple[str, str, Estimate]]) -> Plot | None:
+    rows = [row for row in rows if math.isfinite(row[2].value)]
+    if not rows:
+        return None
+
+    def draw(axes: Axes) -> None:
         for place, (_, family, gain) in enumerate(rows):
-            if not math.isfinite(gain.value):
-                continue
             ends = [x for x in (gain.low, gain.value, gain.high) if not math.isnan(x)]
             low, value, high = (
                 max(-WIDEST, min(WIDEST, 100 * x)) for x in (min(ends), gain.value, max(ends))
             )
             colour = COLOURS[family]
-            axes.plot([low, high], [place, place], linewidth=1.4, color=colour)
+            axes.plot([low, high], [place, place], linewidth=1.8, color=colour)
             marker = "o" if abs(100 * gain.value) <= WIDEST else "<" if value < 0 else ">"
-            axes.plot([value], [place], marker, markersize=4, color=colour)
-        axes.axvline(0, color=INK, linewidth=0.7, alpha=0.6)
-        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows], fontsize=8)
+            axes.plot([value], [place], marker, markersize=5, color=colour)
+        axes.axvline(0, color=INK, linewidth=0.8, alpha=0.6)
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlabel("gain in %", fontsize=8)
-        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("gain in %")
 
-    return _grid(panels, draw, height=0.8 + 0.2 * longest)
+    told = "; ".join(
+        f"{name} {100 * gain.value:+.0f} % ({100 * gain.low:+.0f} to {100 * gain.high:+.0f} %)"
+        if math.isfinite(gain.low)
+        else f"{name} {100 * gain.value:+.0f} %"
+        for name, _, gain in rows
+    )
+    return _plot(f"{title}-gain", draw, 0.7 + ROW * len(rows), f"Gain and 95 % interval: {told}.")
 
 
-def user_gains(results: Sequence[TaskResult]) -> str:
-    """Our quality minus the best prompt-based method's, user by user, sorted."""
-    panels = []
-    for result in results:
-        ours = result.methods.get("hydra-pers")
-        best = result.methods.get(result.best_prompt_based or "")
-        if ours is not None and best is not None and ours.complete and best.complete:
-            mine, theirs = _user_means(ours), _user_means(best)
-            panels.append((result, sorted(mine[user] - theirs[user] for user in mine)))
+def user_gains(result: TaskResult) -> Plot | None:
+    """The judged method's quality minus the best prompt-based method's, user by user."""
+    ours = judged(result)
+    best = result.methods.get(result.best_prompt_based or "")
+    if ours is None or best is None or not ours.complete:
+        return None
+    mine, theirs = user_means(ours), user_means(best)
+    found = sorted(mine[user] - theirs[user] for user in mine)
+    won, lost = sum(value > 0 for value in found), sum(value < 0 for value in found)
 
-    def draw(axes: Axes, panel: tuple[TaskResult, list[float]]) -> None:
-        result, found = panel
+    def draw(axes: Axes) -> None:
         colours = [LINES[0] if value > 0 else LINES[1] for value in found]
-        axes.bar(range(len(found)), found, color=colours, width=0.9)
-        axes.axhline(0, color=INK, linewidth=0.7)
-        won = sum(value > 0 for value in found)
-        lost = sum(value < 0 for value in found)
-        axes.set_title(f"{result.task}: {won} users better, {lost} worse", fontsize=10)
-        axes.set_xlabel(f"users, against {result.best_prompt_based}", fontsize=8)
-        axes.set_ylabel("difference in quality", fontsize=8)
+        axes.bar(range(len(found)), found, color=colours, width=0.85)
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_xlabel(f"{won} users better, {lost} worse, {len(found) - won - lost} the same")
+        axes.set_ylabel("difference in quality")
         axes.set_xticks([])
 
-    return _grid(panels, draw, height=2.4)
+    told = (
+        f"Of {len(found)} users {ours.name} serves {won} better than {best.name}, {lost} worse; "
+        f"differences in quality from {found[0]:+.2f} to {found[-1]:+.2f}."
+    )
+    return _plot(f"{result.task}-users", draw, 2.6, told)
 
 
-def quality_against_calls(results: Sequence[TaskResult]) -> str:
-    """Each method's mean quality over the LLM calls that a query took, fits included."""
-    panels = [result for result in results if any(m.answers for m in result.methods.values())]
+def quality_against_calls(result: TaskResult) -> Plot | None:
+    """Each method's mean quality over the LLM calls that a query took, fits included.
 
-    def draw(axes: Axes, result: TaskResult) -> None:
-        names: dict[tuple[float, int], list[str]] = {}
-        grades = [m.quality for m in result.methods.values() if m.complete]
-        step = (max(grades, default=1.0) - min(grades, default=0.0)) / LABELS_HIGH or 1.0
-        for method in result.methods.values():
-            if not method.complete:
-                continue
+    Names stand in a column beside the plot, tied to their points.
+    """
+    points = []
+    for method in result.methods.values():
+        if method.complete:
             spent = method.usage + method.setup
             calls = (spent.calls + spent.cached_calls) / method.answers
-            axes.plot([calls], [method.quality], "o", markersize=5, color=COLOURS[method.family])
-            # Methods that nearly coincide share one label, so that it can be read.
-            spot = (round(math.log1p(calls), 1), round(method.quality / step))
-            names.setdefault(spot, []).append(method.name)
-        for (spent_log, row), found in names.items():
-            axes.annotate(
-                ", ".join(found),
-                (math.expm1(spent_log), row * step),
-                xytext=(4, 2),
-                textcoords="offset points",
-                fontsize=6,
-                color=INK,
-            )
+            points.append((method.quality, calls, method))
+    if not points:
+        return None
+    points.sort(key=lambda point: point[0])
+
+    def draw(axes: Axes) -> None:
         axes.set_xscale("symlog", linthresh=1)
-        axes.set_title(result.task, fontsize=10)
-        axes.set_xlabel("LLM calls a query, training and fits included", fontsize=8)
-        axes.set_ylabel("mean quality", fontsize=8)
-        axes.margins(x=0.25)
+        low, high = points[0][0], points[-1][0]
+        room = (high - low) or 1.0
+        bottom, top = low - 0.06 * room, high + 0.06 * room
+        axes.set_ylim(bottom, top)
+        most = max(calls for _, calls, _ in points)
+        axes.set_xlim(-0.15, most * 1.4 + 0.3)
+        axes.set_xticks(
+            [t for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t <= most * 1.4 + 0.3],
+            [str(t) for t in (0, 1, 3, 10, 30, 100, 300, 1000) if t <= most * 1.4 + 0.3],
+        )
+        axes.minorticks_off()
+        for place, (grade, calls, method) in enumerate(points):
+            colour = COLOURS[method.family]
+            height = (place + 0.5) / len(points)
+            axes.annotate(
+                method.name,
+                xy=(calls, grade),
+                xytext=(1.06, height),
+                textcoords="axes fraction",
+                va="center",
+                color=INK,
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.7},
+            )
+            axes.plot([calls], [grade], "o", markersize=6, color=colour)
+        axes.set_xlabel("LLM calls a query, fits included")
+        axes.set_ylabel("mean quality")
 
-    return _grid(panels, draw, height=2.8)
+    told = "; ".join(f"{m.name} {grade:.2f} at {calls:.1f}" for grade, calls, m in points)
+    height = max(2.6, 0.7 + ROW * len(points))
+    return _plot(
+        f"{result.task}-calls", draw, height, f"Mean quality at LLM calls a query: {told}."
+    )
 
 
-def quality_against_history(results: Sequence[TaskResult]) -> str:
-    """Mean quality in bins of users' history length, for the methods in focus."""
-    panels = [result for result in results if any(m.predictions for m in result.methods.values())]
+def quality_against_history(result: TaskResult) -> Plot | None:
+    """Mean quality in groups of queries by the length of the history."""
+    names = dict.fromkeys(n for n in (*FOCUS, result.best_prompt_based) if n)
+    shown = [result.methods[n] for n in names if n in result.methods and result.methods[n].complete]
+    if not shown:
+        return None
+    lengths = np.array([p.records for p in shown[0].predictions], dtype=float)
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, BINS + 1)))
+    groups = list(itertools.pairwise(edges))
+    inside = [_inside(lengths, low, high, edges[-1]) for low, high in groups]
+    if len(groups) < 2 or min(int(found.sum()) for found in inside) < IN_A_BIN:
+        return None
+    table = []
+    for method in shown:
+        records = np.array([p.records for p in method.predictions], dtype=float)
+        grades = np.array([p.quality for p in method.predictions])
+        means = [
+            float(grades[_inside(records, low, high, edges[-1])].mean()) for low, high in groups
+        ]
+        table.append((method.name, means))
+    ranges = [
+        f"{math.ceil(low)}–{math.floor(high) if high == edges[-1] else math.ceil(high) - 1}"
+        for low, high in groups
+    ]
 
-    def draw(axes: Axes, result: TaskResult) -> None:
-        shown = [n for n in (*FOCUS, result.best_prompt_based) if n and n in result.methods]
-        for place, name in enumerate(shown[: len(LINES)]):
-            found = result.methods[name].predictions
-            if not found:
-                continue
-            lengths = np.array([p.records for p in found], dtype=float)
-            grades = np.array([p.quality for p in found])
-            edges = np.unique(np.quantile(lengths, np.linspace(0, 1, BINS + 1)))
-            bins = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, len(edges) - 2)
-            if len(edges) == 1:
-                bins = np.zeros(len(lengths), dtype=int)
-            groups = [bins == b for b in np.unique(bins)]
+    def draw(axes: Axes) -> None:
+        for place, (name, means) in enumerate(table):
             axes.plot(
-                [float(lengths[g].mean()) for g in groups],
-                [float(grades[g].mean()) for g in groups],
-                "o-",
-                markersize=4,
-                linewidth=1.4,
+                range(len(means)),
+                means,
+                marker=MARKERS[place],
+                markersize=6,
+                linewidth=1.8,
                 color=LINES[place],
                 label=name,
             )
-        axes.set_title(result.task, fontsize=10)
-        axes.set_xlabel("records in the history", fontsize=8)
-        axes.set_ylabel("mean quality", fontsize=8)
-        if axes.lines:
-            axes.legend(fontsize=6, frameon=False, labelcolor=INK)
+        axes.set_xticks(range(len(ranges)), ranges)
+        axes.set_xlabel("records in the history")
+        axes.set_ylabel("mean quality")
+        axes.margins(x=0.1, y=0.12)
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=len(table),
+            frameon=False,
+            labelcolor=INK,
+            columnspacing=1.0,
+            handletextpad=0.4,
+        )
 
-    return _grid(panels, draw, height=2.6)
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{value:.2f}" for value in means) for name, means in table
+    )
+    return _plot(
+        f"{result.task}-history",
+        draw,
+        2.8,
+        f"Mean quality with {', '.join(ranges)} records: {told}.",
+    )
 
 
-def _user_means(method: MethodResult) -> dict[str, float]:
-    grades: dict[str, list[float]] = {}
-    for prediction in method.predictions:
-        grades.setdefault(prediction.key[0], []).append(prediction.quality)
-    return {user: float(np.mean(found)) for user, found in grades.items()}
+def _inside(lengths: Any, low: float, high: float, last: float) -> Any:
+    return (lengths >= low) & ((lengths <= high) if high == last else (lengths < high))
 
 
-def _grid(panels: Sequence[object], draw: Callable[..., None], *, height: float) -> str:
-    """Panels side by side as one SVG; empty where there are none. ``height`` in inches."""
-    if not panels:
-        return ""
+def _plot(name: str, draw: Callable[[Axes], None], height: float, description: str) -> Plot:
+    """One picture; ``height`` in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
     style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "hydra-pers",
@@ -210,24 +259,29 @@ def _grid(panels: Sequence[object], draw: Callable[..., None], *, height: float)
         "ytick.color": INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "font.size": 8,
+        "font.size": 9.5,
         "font.family": "sans-serif",
     }
+    safe = re.sub(r"[^\w-]+", "-", name)
     with rc_context(style):
-        figure = Figure(figsize=(3.6 * columns, height * rows), layout="constrained")
-        for place, panel in enumerate(panels):
-            axes = figure.add_subplot(rows, columns, place + 1)
-            axes.patch.set_alpha(0)
-            draw(axes, panel)
-        return _svg(figure)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        return Plot(safe, _svg(figure, safe, description), description)
 
 
-def _svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element in the colour of its surroundings."""
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an ``<svg>`` element in the colour of its surroundings, ids its own."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
+    # Two pictures stand in one page: no id may be there twice.
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    # Who reads by ear gets the description alone, not every tick's label.
+    start = f'<svg role="img" aria-label="{escape(description)}"'
+    text = text.replace("<svg", start, 1)
     # The width comes from the page; the view box keeps the shape.
     return re.sub(r'(<svg[^>]*?) height="[^"]*"( [^>]*?)? width="[^"]*"', r"\1\2", text, count=1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from hydra_cli.core.errors import (
     ModelError,
     NotFound,
     ProviderError,
+    UsageError,
 )
 from hydra_cli.core.files import write_atomic
 from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, Recipe, TextEncoder
@@ -41,6 +42,30 @@ class TaskFiles:
     outputs: Path
     train_questions: Path | None = None
     train_outputs: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFolder:
+    """A folder of tasks, a subfolder each; ``names`` picks some, empty takes all.
+
+    ``tasks.toml`` in it declares the tasks that the store doesn't know.
+    """
+
+    folder: Path
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecords:
+    """Each user's latest records in the store, at most ``hold_out``; None: every task."""
+
+    store: HistoryStore
+    task: str | None = None
+    hold_out: int = 5
+
+
+Source = TaskFiles | SuiteFolder | StoreRecords
+"""Where queries and references come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,31 @@ def read_files(files: TaskFiles, tasks: Mapping[str, TaskSpec], limits: DataLimi
     return Material(questions.limited(users=limits.users, queries=limits.queries), train)
 
 
+def read_source(source: Source, settings: Settings, limits: DataLimits) -> list[Material]:
+    """All of a source's tasks, read and checked before any call is made."""
+    match source:
+        case TaskFiles():
+            return [read_files(source, settings.tasks, limits)]
+        case SuiteFolder(folder, names):
+            files, tasks = suite_files(folder, names), suite_tasks(folder, settings.tasks)
+            return [read_files(each, tasks, limits) for each in files]
+        case StoreRecords(store, task, hold_out):
+            return read_store(store, settings, task, hold_out=hold_out, limits=limits)
+
+
+def suite_tasks(folder: Path, known: Mapping[str, TaskSpec]) -> Mapping[str, TaskSpec]:
+    """The known tasks, and those of the folder's ``tasks.toml``; DataError for a bad one."""
+    from hydra_cli.config import read_tasks
+
+    path = folder / "tasks.toml"
+    if not path.is_file():
+        return known
+    try:
+        return read_tasks(path, known)
+    except UsageError as error:
+        raise DataError(error.message, hint=error.hint) from error
+
+
 def suite_files(folder: Path, names: Sequence[str] = ()) -> list[TaskFiles]:
     """The tasks of a folder: a subfolder each with dev_questions.json and so on."""
     if not folder.is_dir():
@@ -96,6 +146,12 @@ def suite_files(folder: Path, names: Sequence[str] = ()) -> list[TaskFiles]:
                 train if has_train else None,
                 part / "train_outputs.json" if has_train else None,
             )
+        )
+    there = {files.questions.parent.name for files in found}
+    if missing := [name for name in names if name not in there]:
+        raise DataError(
+            f"{folder} holds no task {missing[0]!r}",
+            hint="it needs TASK/dev_questions.json and dev_outputs.json",
         )
     if not found:
         raise DataError(
@@ -118,6 +174,38 @@ def read_store(
         questions = from_store(store, settings.spec(name), hold_out=hold_out)
         found.append(Material(questions.limited(users=limits.users, queries=limits.queries), None))
     return found
+
+
+def run(
+    source: Source,
+    plan: EvalPlan,
+    settings: Settings,
+    *,
+    open_encoder: Callable[[], TextEncoder],
+    open_chat: Callable[[], ChatModel],
+    progress: Progress,
+    limits: DataLimits | None = None,
+    draws: int = DRAWS,
+) -> Iterator[TaskResult]:
+    """Each task's results as it is done, so that a long run that is stopped leaves what it has.
+
+    The source is read, and refused, before encoder and LLM are opened.
+    """
+    from hydra_cli.modeling.recipes import recipe_named
+
+    materials = read_source(source, settings, limits or DataLimits())
+    encoder, chat, price = open_encoder(), open_chat(), price_of(settings.model)
+    for material in materials:
+        yield evaluate(
+            material,
+            plan,
+            encoder=encoder,
+            chat=chat,
+            open_recipe=recipe_named,
+            progress=progress,
+            price=price,
+            draws=draws,
+        )
 
 
 def evaluate(
@@ -167,13 +255,13 @@ def price_of(model: str) -> Price:
 
 
 def price_of_run(
-    materials: Sequence[Material],
+    source: Source,
     plan: EvalPlan,
     settings: Settings,
     *,
-    encoder: TextEncoder,
-    open_recipe: Callable[[str], Recipe],
+    open_encoder: Callable[[], TextEncoder],
     progress: Progress,
+    limits: DataLimits | None = None,
 ) -> dict[str, Usage]:
     """Calls, tokens and dollars of each stage from its real prompts, nothing being sent.
 
@@ -182,7 +270,10 @@ def price_of_run(
     from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.pricing import estimate
     from hydra_cli.llm.setup import cache_path
+    from hydra_cli.modeling.recipes import recipe_named
 
+    materials = read_source(source, settings, limits or DataLimits())
+    encoder = open_encoder()
     cache = AnswerCache(cache_path(settings.store))
     found: dict[str, Usage] = {}
     for material in materials:
@@ -193,7 +284,7 @@ def price_of_run(
             material.train,
             plan,
             encoder=encoder,
-            open_recipe=open_recipe,
+            open_recipe=recipe_named,
             progress=progress,
         ):
             fresh = {request_key(r): r for r in requests if request_key(r) not in seen}
@@ -224,5 +315,5 @@ def incomplete(results: Sequence[TaskResult], *, cache: Path) -> HydraError | No
     reason = f": {cause.message}" if cause is not None else ""
     return kind(
         f"{missing} answers are missing, the table is incomplete{reason}",
-        hint=f"run the same command again: what was answered is kept in {cache}",
+        hint=f"run the same command again: the answers so far are kept in {cache}",
     )

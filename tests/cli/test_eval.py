@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from hydra_cli import __version__
 from hydra_cli.cli.app import app, run
 from tests.evaluation.helpers import TINY
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, error, tokens
@@ -85,6 +88,9 @@ def test_json_report_and_predictions(
         assert method["metrics"] == found["methods"][name]["metrics"]
         assert method["tokens"] == found["methods"][name]["tokens"]
     assert len(lines.read_text("utf-8").splitlines()) == 4 * 11
+    assert found["verdict"]["against"] == found["best_prompt_based"]
+    assert found["better_is"]["ROUGE-1"] == "higher"
+    assert found["version"] == __version__
     assert "used:" in err
 
 
@@ -115,7 +121,7 @@ def test_the_table_can_be_read_in_80_columns(table: Table) -> None:
     rows = [line for line in out.splitlines() if "│ zero-shot" in line]
     assert len(rows) == 2  # how good it is, and what it takes
     assert "11/11" in rows[1]
-    assert max(map(len, out.splitlines())) <= 80
+    assert max(len(line) for line in out.splitlines() if "│" in line or "━" in line) <= 80
     for word in ("ROUGE-1", "ROUGE-L", "METEOR", "setup", "tokens"):
         assert word in out
 
@@ -227,6 +233,80 @@ def test_the_store_itself(
     assert not asked & shown, "a held-out record was shown as evidence"
 
 
+def suite_with(folder: Path, declared: str) -> Path:
+    """A folder with one task that is no preset: the tiny headlines under another name."""
+    (folder / "heads").mkdir(parents=True)
+    for path in (TINY / "LaMP_4").iterdir():
+        text = path.read_text("utf-8").replace('"task": "LaMP_4"', '"task": "heads"')
+        (folder / "heads" / path.name).write_text(text, "utf-8")
+    (folder / "tasks.toml").write_text(declared, "utf-8")
+    return folder
+
+
+HEADS = """[tasks.heads]
+kind = "generation"
+instruction = "Write the headline."
+marker = "article:"
+input_field = "text"
+output_field = "title"
+"""
+
+
+def test_a_suite_may_declare_its_tasks_and_the_report_names_the_command(
+    tiny_encoder_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HYDRA_PERS_MODEL", "openai/served")
+    monkeypatch.setenv("HYDRA_PERS_ENCODER", str(tiny_encoder_path))
+    suite, report = suite_with(tmp_path / "my suite", HEADS), tmp_path / "report"
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        more = ["--methods", "zero-shot,rag-bm25", "--draws", "100", "--report", str(report)]
+        code, out, err = invoke(["eval", "--suite", str(suite), *more], capsys)
+        assert code == 0, err
+        assert "Of the prompts, " in out
+        found = json.loads((report / "results.json").read_text("utf-8"))
+        assert found["task"] == "heads"
+        # The command alone makes the run again: nothing of it comes from the environment.
+        monkeypatch.delenv("HYDRA_PERS_MODEL")
+        monkeypatch.delenv("HYDRA_PERS_ENCODER")
+        made = len(server.calls)
+        words = shlex.split(found["command"])
+        assert words[:2] == ["hydra-pers", "eval"]
+        code, _, err = invoke([*words[1:], "--json"], capsys)
+        assert (code, len(server.calls)) == (0, made), err
+    assert found["command"] in html.unescape((report / "report.html").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ("[tasks.heads", "not valid TOML"),
+        ("[tasks.heads]\nkind = 'poem'", "kind"),
+        ("[tasks.heads]\ncolour = 'red'", "colour"),
+        ("tasks = 3", "tasks"),
+        ("model = 'x'", "unknown key"),
+        ("", "unknown task"),
+    ],
+)
+def test_a_bad_task_file_is_one_clear_line(
+    declared: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = suite_with(tmp_path / "suite", declared)
+    code, out, err = invoke(["eval", "--suite", str(suite), "--methods", "zero-shot"], capsys)
+    assert (code, out) == (3, "")
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_a_task_that_the_folder_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = invoke(["eval", "--suite", str(TINY), "--task", "LaMP_4,poems"], capsys)
+    assert code == 3
+    assert "holds no task 'poems'" in err
+
+
 BAD = [
     (["--methods", "rag-bm52"], 5, "did you mean"),
     (["--seeds", "0,x"], 2, "whole numbers"),
@@ -267,13 +347,13 @@ def _golds(edit: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "edit", "words"),
     [
-        ("dev_outputs.json", _golds(lambda g: g[1:]), "have no gold"),
+        ("dev_outputs.json", _golds(lambda g: g[1:]), "have no reference"),
         ("dev_questions.json", lambda q: q[1:], "have no question"),
         ("dev_outputs.json", _golds(lambda g: [*g, g[0]]), "twice"),
         ("dev_questions.json", lambda q: [*q, q[0]], "twice"),
         ("dev_outputs.json", lambda v: {**v, "task": "LaMP_9"}, "unknown task"),
         ("dev_outputs.json", _golds(lambda g: [{**g[0], "output": " "}, *g[1:]]), "is empty"),
-        ("dev_outputs.json", lambda v: [], "no LaMP gold file"),
+        ("dev_outputs.json", lambda v: [], "not a file of LaMP references"),
         ("dev_questions.json", lambda q: [], "no LaMP questions"),
     ],
 )

@@ -1,0 +1,263 @@
+"""What a report says, in blocks that HTML and Markdown write each in their own way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra_cli.core.statistics import Estimate
+from hydra_cli.evaluation.results import (
+    MethodResult,
+    Provenance,
+    TaskResult,
+    average_gains,
+    left_out,
+)
+from hydra_cli.evaluation.verdict import OURS
+from hydra_cli.reports import plots
+from hydra_cli.reports.examples import Example, examples
+from hydra_cli.reports.plots import Plot
+from hydra_cli.reports.words import few, headline, verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """Of level 1 to 3."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph. ``kind``: the verdict, a warning, a side note, or plain."""
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells; the first cell names the row."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plots:
+    """Pictures of one kind, side by side where there is room."""
+
+    title: str
+    about: str
+    items: tuple[Plot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A command, word by word."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    lines: tuple[str, ...]
+
+
+Block = Heading | Text | Table | Plots | Code | Items | Example
+
+
+def report(results: Sequence[TaskResult], made: Provenance) -> list[Block]:
+    """The whole report: verdict, tables, plots, examples, how it was made."""
+    several = len(results) > 1
+    blocks: list[Block] = [
+        Heading(1, "Evaluation"),
+        Text(headline(results), "verdict"),
+        Text(_made(results, made), "note"),
+    ]
+    if several:
+        blocks += _average(results)
+    for result in results:
+        if several:
+            blocks += [Heading(2, result.task), Text(verdict(result), "verdict")]
+        blocks += _task(result, level=3 if several else 2)
+    first = results[0]
+    settings = ", ".join(f"{name} {_setting(value)}" for name, value in first.settings.items())
+    return [
+        *blocks,
+        Heading(2, "How to make this run again"),
+        Code(made.command),
+        Text(f"In force: {settings}.", "note"),
+        Heading(2, "How to read this"),
+        Items(READING),
+    ]
+
+
+def _made(results: Sequence[TaskResult], made: Provenance) -> str:
+    queries = sum(result.queries for result in results)
+    tasks = f"{len(results)} tasks" if len(results) > 1 else f"task {results[0].task}"
+    users = sum(result.users for result in results)
+    return (
+        f"{made.at.day} {made.at:%B %Y, %H:%M %Z}, hydra-pers {made.version}, "
+        f"LLM {results[0].model}, {tasks}, {queries} queries of {users} users."
+    )
+
+
+def _average(results: Sequence[TaskResult]) -> list[Block]:
+    rows = tuple(
+        (
+            label(results[0].methods[name]),
+            *(
+                percent(found.value) if (found := result.methods[name].gain) else "–"
+                for result in results
+            ),
+            percent(gain.value),
+            span(gain),
+            f"{gain.above_zero:.0%}",
+        )
+        for name, gain in average_gains(results).items()
+    )
+    names = tuple(result.task for result in results)
+    blocks: list[Block] = [
+        Heading(2, "Average over tasks"),
+        Table(
+            "Relative gain over each task's best prompt-based method",
+            ("method", *names, "average", "95 % interval", "above 0"),
+            rows,
+        ),
+    ]
+    if left := left_out(results):
+        blocks.append(
+            Text(
+                f"Without an average, since they have no gain on some task: {', '.join(left)}.",
+                "note",
+            )
+        )
+    if picture := plots.average(results):
+        blocks.append(Plots("Average gain", plots.FAMILIES, (picture,)))
+    return blocks
+
+
+def _task(result: TaskResult, *, level: int) -> list[Block]:
+    blocks: list[Block] = []
+    if told := few(result):
+        blocks.append(Text(told, "warning"))
+    if not result.complete:
+        blocks.append(
+            Text("Incomplete: some answers failed. Figures cover the queries scored.", "warning")
+        )
+    metrics = [f"{m.name} {'↑' if m.higher else '↓'}" for m in result.metrics]
+    methods = tuple(result.methods.values())
+    best = result.best_prompt_based
+    blocks += [
+        Table(
+            f"{result.task}: how good the answers are ("
+            + (f"gains are against {best})" if best else "nothing to compare with)"),
+            ("method", *metrics, "gain", "95 % interval", "above 0"),
+            tuple(_quality(method, result) for method in methods),
+        ),
+        Table(
+            f"{result.task}: what each method would take alone",
+            ("method", "scored", "calls", "setup calls", "tokens", "cost", "seconds"),
+            tuple(_price(method, result) for method in methods),
+        ),
+        Text(
+            f"Trained on {result.train_examples} examples of {result.train_users} users."
+            if result.train_examples
+            else "No method was trained.",
+            "note",
+        ),
+        *(Text(note, "note") for note in result.notes),
+    ]
+    for title, about, made in (
+        ("Gain over the best prompt", plots.FAMILIES, plots.gains(result)),
+        ("Each user's difference", "A bar is a user, sorted.", plots.user_gains(result)),
+        ("Quality and LLM calls", plots.FAMILIES, plots.quality_against_calls(result)),
+        (
+            "Quality and length of the history",
+            "Each point is a group of queries of about equal size.",
+            plots.quality_against_history(result),
+        ),
+    ):
+        if made is not None:
+            blocks.append(Plots(title, about, (made,)))
+    rule, found = examples(result)
+    if found:
+        blocks += [Heading(level, "Example answers"), Text(rule, "note"), *found]
+    return blocks
+
+
+def _quality(method: MethodResult, result: TaskResult) -> tuple[str, ...]:
+    figures = []
+    for metric in result.metrics:
+        if metric.name not in method.metrics:
+            figures.append("–")
+            continue
+        low, high = method.intervals[metric.name]
+        figures.append(f"{method.metrics[metric.name]:.3f} [{low:.3f}, {high:.3f}]")
+    gain = method.gain
+    return (
+        label(method),
+        *figures,
+        percent(gain.value) if gain else "–" if method.complete else "incomplete",
+        span(gain) if gain else "–",
+        f"{gain.above_zero:.0%}" if gain and math.isfinite(gain.above_zero) else "–",
+    )
+
+
+def _price(method: MethodResult, result: TaskResult) -> tuple[str, ...]:
+    spent = method.usage + method.setup
+    return (
+        label(method),
+        f"{method.queries}/{result.queries}" + ("" if method.complete else " incomplete"),
+        f"{method.usage.calls + method.usage.cached_calls:,}",
+        f"{method.setup.calls + method.setup.cached_calls:,}",
+        f"{spent.prompt_tokens + spent.completion_tokens:,}",
+        "unknown" if spent.cost is None else f"${spent.cost:.4f}" if spent.cost else "0",
+        f"{method.seconds:,.1f}",
+    )
+
+
+READING = (
+    "The verdict compares mean quality: right or wrong, how far off a rating is, or the mean of "
+    "ROUGE-1 and ROUGE-L. Beyond chance: the 95 % interval of the difference leaves out 0, and at "
+    "least six users differ.",
+    "Intervals are 95 % percentile intervals of a paired bootstrap over users: users are drawn "
+    "with all their queries, and all methods are read on the same draws. “Above 0” is the share "
+    "of draws in which the gain is positive.",
+    "The best prompt-based method is picked on these same queries, which favours it.",
+    "oracle picks the best of the n answers by the reference: an upper bound, out of reach in use.",
+    "majority, median and knn ask no LLM.",
+    "“Calls” answered the queries; “setup calls” made labels, fits, gates and summaries. Calls "
+    "that several methods share are counted for each of them, and were made once.",
+    "“Seconds” is a method's own time plus its LLM calls one after another, cached ones too.",
+)
+
+
+def label(method: MethodResult) -> str:
+    return f"{method.name} (upper bound)" if method.family == "bound" else method.name
+
+
+def is_ours(name: str) -> bool:
+    return name == OURS
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:+.1f} %" if math.isfinite(value) else "undefined"
+
+
+def span(found: Estimate) -> str:
+    if not math.isfinite(found.low):
+        return "–"
+    return f"{100 * found.low:+.1f} … {100 * found.high:+.1f} %"
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name} {each}" for name, each in value.items()) + ")"
+    return str(value)
