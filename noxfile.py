@@ -20,7 +20,7 @@ nox.options.sessions = ["lint", "types", "tests", "docs", "build"]
 LOCKED_BY_HAND = ("torch==2.13.0", "litellm>=1.106")
 """What the lock may not choose freely. Without a floor, an ancient litellm fits best."""
 
-EMBEDDED = ("all-minilm-l6-v2", "smollm2-135m-instruct")
+EMBEDDED = ("all-minilm-l6-v2", "smollm2-135m-instruct", "qwen2.5-0.5b-instruct")
 
 
 def install(session: nox.Session, *what: str) -> None:

@@ -29,7 +29,7 @@ from hydra_cli.core.task_keys import check_labels, checked_keys
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 
 DEFAULT_ENCODER = "all-minilm-l6-v2"
-DEFAULT_MODEL = "local/smollm2-135m-instruct"
+DEFAULT_MODEL = "local/qwen2.5-0.5b-instruct"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

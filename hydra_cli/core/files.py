@@ -17,6 +17,14 @@ def name_of(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def private_folder(path: Path) -> Path:
     """The folder, made with mode 0700 where it is missing, and so its parents."""
     with os_errors(path):

