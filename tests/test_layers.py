@@ -1,0 +1,86 @@
+"""The order of the rooms: an import goes down or stays at home, type-only ones included."""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (
+    *("core", "modeling", "config", "models", "readers", "llm", "store", "pipeline", "evaluation"),
+    *("reports", "wiring", "workflows", "api", "cli", "__main__"),
+)
+EXCEPTIONS: set[tuple[str, str]] = {
+    ("core.protocols", "modeling.weights"),  # the weights' type in the recipes' contract
+    ("config", "store.task_file"),  # settings lay the store's recognised tasks over the presets
+}
+
+CIRCLES: set[tuple[str, str]] = {
+    ("cli.demo", "cli.app"),  # the demo types the commands that it shows
+    ("llm.local_chat", "llm.local_provider"),
+    ("models.files", "models.convert"),
+    ("models.files", "models.sources"),
+    ("store.dedup", "store.lancedb_store"),
+    ("store.forgetting", "store.lancedb_store"),
+    ("store.recovery", "store.lancedb_store"),
+}
+"""Imports that close a circle of files."""
+
+
+def imports() -> dict[str, set[str]]:
+    """Each file and the files that it imports, names without ``hydra_cli.``."""
+    files = {
+        ".".join(path.relative_to(ROOT / "hydra_cli").with_suffix("").parts): path
+        for path in (ROOT / "hydra_cli").rglob("*.py")
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    found: dict[str, set[str]] = {}
+    for name, path in files.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hydra_cli"):
+                base = (node.module or "").removeprefix("hydra_cli").removeprefix(".")
+                each = {f"{base}.{alias.name}".strip(".") for alias in node.names}
+                targets |= {module if module in files else base for module in each}
+            elif isinstance(node, ast.Import):
+                names = [a.name for a in node.names if a.name.startswith("hydra_cli.")]
+                targets |= {name.removeprefix("hydra_cli.") for name in names}
+        found[name] = targets - {name, ""}  # "" is the package itself: its version
+    del found["__init__"]  # the public names, whatever room they come from
+    return found
+
+
+def upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
+    """Imports of a room above the importing one."""
+
+    def rank(name: str) -> int:
+        return LAYERS.index(name.split(".")[0])
+
+    return {(a, b) for a, targets in graph.items() for b in targets if rank(b) > rank(a)}
+
+
+def test_no_import_goes_up() -> None:
+    graph = {name: found for name, found in imports().items() if not name.startswith("demo")}
+    found = upward(graph)
+    assert not found - EXCEPTIONS, "upward imports"
+    assert not EXCEPTIONS - found, "exceptions that nothing needs any more"
+    assert upward({"core.records": {"store.rows"}}), "the check itself"
+
+
+def test_no_circle_of_files() -> None:
+    graph = imports()
+    for name, target in CIRCLES:
+        graph[name].remove(target)  # a KeyError: the exception isn't needed any more
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(f"files import each other in a circle: {error.args[1]}") from None
+
+
+def test_the_architecture_page_names_the_rooms_that_there_are() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE))
+    there = {path.stem for path in (ROOT / "hydra_cli").iterdir() if path.suffix in ("", ".py")}
+    assert named == there - {"__init__", "__main__", "__pycache__"}
