@@ -204,7 +204,7 @@ for _method in (
     personalized("hydra-pers", "ours: fitted and gated", RecipeUse("hydra-pers", gated=True)),
     _of_n("random-of-n", "one of the n answers by chance", parts.by_chance),
     _of_n("consensus", "majority or medoid of the n answers", parts.consensus),
-    _of_n("oracle", "best of the n answers by the reference: no method", parts.first, "bound"),
+    _of_n("oracle", "the upper bound: picks by the reference", parts.first, "bound"),
     _free(
         "majority",
         "the user's most frequent label",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hydra_cli.evaluation.results import TaskResult, average_gains
-from hydra_cli.evaluation.verdict import OURS, Verdict, is_few, verdict_on
+from hydra_cli.evaluation.verdict import NEEDED_USERS, OURS, Verdict, is_few, verdict_on
 
 CHANCE = {True: "the difference is beyond chance", False: "the difference could be chance"}
 
@@ -18,7 +18,8 @@ def headline(results: Sequence[TaskResult]) -> str:
     gain = average_gains(results).get(OURS)
     if gain is None:
         return f"There is no verdict over all {len(results)} tasks: see each task's own."
-    beyond = gain.low > 0 or gain.high < 0
+    users = sum(result.users for result in results)
+    beyond = (gain.low > 0 or gain.high < 0) and users >= NEEDED_USERS
     return (
         f"Over {len(results)} tasks {OURS} is {abs(gain.value):.0%} "
         f"{'better' if gain.value >= 0 else 'worse'} on average than each task's best prompt; "
