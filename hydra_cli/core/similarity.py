@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.tasks import TaskSpec
 
 if TYPE_CHECKING:
-    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
 
 
 def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
@@ -30,13 +32,47 @@ def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
 
 
 def rouge(*, prediction: str, reference: str) -> tuple[float, float]:
-    """F1 of ROUGE-1 and ROUGE-L with Porter stemming, as LaMP scores generation."""
-    found = _scorer().score(reference, prediction)
-    return found["rouge1"].fmeasure, found["rougeL"].fmeasure
+    """F1 of ROUGE-1 and ROUGE-L with Porter stemming, as LaMP scores generation.
+
+    The figures of the rouge-score package, whose words these are, in a fraction
+    of its time on texts of some hundred words: a history's outputs are compared
+    with each other many times, and each is stemmed once.
+    """
+    said, true = _stems(prediction), _stems(reference)
+    if not said or not true:
+        return 0.0, 0.0
+    shared = sum((Counter(said) & Counter(true)).values())
+    return _f1(shared, said, true), _f1(common_length(said, true), said, true)
+
+
+def common_length(left: Sequence[str], right: Sequence[str]) -> int:
+    """Length of the longest common subsequence, a row at a time in the bits of an integer.
+
+    Hyyrö, Bit-parallel LCS-length computation revisited (2004).
+    """
+    places: dict[str, int] = {}
+    for place, word in enumerate(left):
+        places[word] = places.get(word, 0) | 1 << place
+    every = (1 << len(left)) - 1
+    row = every
+    for word in right:
+        hit = row & places.get(word, 0)
+        row = ((row + hit) | (row - hit)) & every
+    return len(left) - row.bit_count()
+
+
+def _f1(shared: int, said: Sequence[str], true: Sequence[str]) -> float:
+    precision, recall = shared / len(said), shared / len(true)
+    return 2 * precision * recall / (precision + recall) if shared else 0.0
+
+
+@lru_cache(maxsize=20_000)
+def _stems(text: str) -> tuple[str, ...]:
+    return tuple(_tokenizer().tokenize(text))
 
 
 @lru_cache(maxsize=1)
-def _scorer() -> RougeScorer:
-    from rouge_score.rouge_scorer import RougeScorer
+def _tokenizer() -> DefaultTokenizer:
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    return DefaultTokenizer(use_stemmer=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
 
-from hydra_cli.core.similarity import grade
+from hydra_cli.core.similarity import common_length, grade, rouge
 from hydra_cli.core.tasks import PRESETS
 
 
@@ -26,3 +29,27 @@ from hydra_cli.core.tasks import PRESETS
 def test_grade(task: str, prediction: str, reference: str, expected: float) -> None:
     found = grade(prediction=prediction, reference=reference, task=PRESETS[task])
     assert found == pytest.approx(expected)
+
+
+WORDS = st.sampled_from(["the", "parcels", "parcel", "left", "leaving", "Monday", "9", "\n", "-"])
+TEXTS = st.lists(WORDS, max_size=80).map(" ".join)
+SCORER = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+
+
+@given(TEXTS | st.text(max_size=60), TEXTS | st.text(max_size=60))
+def test_rouge_is_that_of_the_rouge_score_package(prediction: str, reference: str) -> None:
+    theirs = SCORER.score(reference, prediction)
+    ours = rouge(prediction=prediction, reference=reference)
+    assert ours == (theirs["rouge1"].fmeasure, theirs["rougeL"].fmeasure)
+
+
+@given(st.lists(st.integers(0, 4), max_size=60), st.lists(st.integers(0, 4), max_size=60))
+def test_common_length_is_that_of_the_textbook_table(left: list[int], right: list[int]) -> None:
+    table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i, a in enumerate(left):
+        for j, b in enumerate(right):
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            )
+    found = common_length([str(x) for x in left], [str(x) for x in right])
+    assert found == table[-1][-1]
