@@ -20,6 +20,7 @@ from hydra_cli.cli.options import (
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Answer
+    from hydra_cli.core.tasks import TaskSpec
 
 
 def ask(
@@ -105,7 +106,7 @@ def ask(
             plan=settings.plan,
             progress=bar,
         )
-    render(answer, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
+    render(answer, spec, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
 
 
 def read_query(text: str | None) -> str:
@@ -130,12 +131,13 @@ def show_messages(messages: Any, as_json: bool) -> None:
         typer.echo(f"[{message['role']}] {printable(message['content'])}")
 
 
-def render(answer: Answer, *, explain: bool, as_json: bool, seconds: float) -> None:
+def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seconds: float) -> None:
+    from hydra_cli.cli import words
     from hydra_cli.cli.render import print_json, print_table, printable, say
     from hydra_cli.cli.render_usage import usage_line
 
     if as_json:
-        print_json(as_mapping(answer, seconds))
+        print_json(as_mapping(answer, task, seconds))
         return
     if explain:
         print_table(
@@ -155,16 +157,19 @@ def render(answer: Answer, *, explain: bool, as_json: bool, seconds: float) -> N
             ],
         )
     typer.echo(printable(answer.text))
-    stages = answer.stages
-    if explain or any(used.startswith("off") for used in stages.values()):
-        for stage, used in stages.items():
-            say(f"{stage}: {used}")
-    say(usage_line(answer.usage))
+    if explain:
+        for stage, used in words.explained(answer.standing, task).items():
+            say(f"{words.NAMES[stage]}: {used}")
+        say(usage_line(answer.usage))
+    else:
+        say(f"{words.in_short(answer.standing)}; {usage_line(answer.usage)}")
 
 
-def as_mapping(answer: Answer, seconds: float) -> dict[str, Any]:
+def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]:
     """Everything about an answer, for machines."""
     from dataclasses import asdict
+
+    from hydra_cli.cli import words
 
     query = answer.query
     return {
@@ -187,7 +192,8 @@ def as_mapping(answer: Answer, seconds: float) -> dict[str, Any]:
             for s in answer.candidates
         ],
         "answers": answer.details.get("answers", []),
-        "stages": dict(answer.stages),
+        "stages": words.explained(answer.standing, task),
+        "gate": {"source": answer.standing.source, **answer.standing.gate.card},
         "usage": asdict(answer.usage),
         "cost": answer.usage.cost,
         "seconds": {**answer.seconds, "total": seconds},

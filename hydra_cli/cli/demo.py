@@ -161,7 +161,8 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
 
 def show(comparisons: Sequence[Comparison]) -> None:
     """Each query with its answers side by side and the user's own below; then what helped."""
-    from hydra_cli.cli.render import print_table
+    from hydra_cli.cli import words
+    from hydra_cli.cli.render import print_table, printable
     from hydra_cli.workflows.demo import verdict
 
     typer.echo("Queries that no history holds, answered in three ways:\n")
@@ -174,8 +175,7 @@ def show(comparisons: Sequence[Comparison]) -> None:
         rows.append((f"{question.user}'s own", question.own, "", ""))
         title = f"{question.user}, {question.task}: {question.text}"
         print_table(title, ("way", "answer", "closeness", "time"), rows)
-        for stage, used in comparison.stages.items():
-            typer.echo(f"  {stage}: {used}")
+        typer.echo(printable(f"  {words.in_short(comparison.standing)}"))
         typer.echo()
     for line in verdict(comparisons):
         typer.echo(line)

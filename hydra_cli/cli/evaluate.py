@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SPELLED_OUT = ("model", "encoder", "k", "n", "temperature", "retriever")
 """Settings that a command which makes the run again must name."""
 
-SUPERVISIONS = ("llm", "history")
+SUPERVISIONS = ("history", "llm")
 
 
 def evaluate(
@@ -63,17 +63,19 @@ def evaluate(
     hold_out: Annotated[
         int, typer.Option(min=1, help="On the store: latest records held out of each user.")
     ] = 5,
-    train_limit: Annotated[int, typer.Option(min=1, help="Training examples a task.")] = 120,
+    train_limit: Annotated[
+        int | None, typer.Option(min=1, help="Training examples a task at most (default: all).")
+    ] = None,
     train_users: Annotated[int, typer.Option(min=1, help="Training users at most.")] = 100,
     fit_records: Annotated[
         int, typer.Option(min=0, help="Records of a user that their head is fitted on.")
-    ] = 4,
+    ] = 16,
     gate_records: Annotated[
         int, typer.Option(min=0, help="Newer records of a user that the gate judges by.")
-    ] = 2,
+    ] = 8,
     supervision: Annotated[
-        str, typer.Option(help="Labels from the 'llm's answers, or from the 'history' alone.")
-    ] = "llm",
+        str, typer.Option(help="Labels from the 'history' alone, or from the 'llm's answers.")
+    ] = "history",
     encoder: EncoderOption = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="LLM calls at a time.", show_default=False)
@@ -132,8 +134,8 @@ def evaluate(
         answering=settings.plan,
         training=TrainingPlan(
             examples=train_limit,
-            users=train_users,
-            own=fit_records,
+            train_users=train_users,
+            per_user=fit_records,
             held_out=gate_records,
             llm=supervision == "llm",
         ),

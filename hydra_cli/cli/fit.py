@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,9 +14,6 @@ from hydra_cli.cli.options import (
     StoreOption,
     TaskOption,
 )
-
-if TYPE_CHECKING:
-    from hydra_cli.workflows.fit import FitReport
 
 SUPERVISIONS = ("history", "llm")
 
@@ -57,15 +53,19 @@ def fit(
     max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
     seed: SeedOption = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show each user's figures as well.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn what one user, or everyone, would pick; judge whether it helps them.
 
-    The newest records are held out: a stage stays on for a user only where it
-    wins on them.
+    The newest records are held out: a stage that wins nothing on them is switched
+    off for the user; one that they can't judge stays on, untested.
     """
     from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.render_fit import render, render_price
     from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.wiring import open_store
@@ -119,68 +119,4 @@ def fit(
     if dry_run:
         render_price(stages, prompt if show_prompt else None, as_json)
     else:
-        render(reports, as_json)
-
-
-def render(reports: Sequence[FitReport], as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from hydra_cli.cli.render import print_json, print_table, say
-    from hydra_cli.cli.render_usage import usage_line
-
-    if as_json:
-        print_json([asdict(report) for report in reports])
-        return
-    for report in reports:
-        if report.base_users:
-            say(f"{report.task}: base trained on {report.base_users} users")
-            for line in report.base_lines:
-                say(f"  population: {line}")
-        if report.supervision == "history":
-            say("  no LLM was asked: 'records' are the shown records' own outputs")
-        shown = report.fitted if len(report.fitted) <= 20 else report.fitted[:20]
-        print_table(
-            f"{report.task}: {len(report.fitted)} heads ({report.recipe}, {report.supervision})",
-            ("user", "records", "pseudo-queries", "reranker", "adapter", "bytes"),
-            [
-                (
-                    f.user,
-                    f.records,
-                    f.examples,
-                    *(["off", "on"][on] for on in (f.rerank, f.adapt)),
-                    f.bytes,
-                )
-                for f in shown
-            ],
-        )
-        if len(shown) == 1:
-            for line in shown[0].lines:
-                say(f"  {line}")
-        elif len(report.fitted) > len(shown):
-            say(f"... and {len(report.fitted) - len(shown)} more")
-        if report.usage.calls or report.usage.cached_calls:
-            say(usage_line(report.usage))
-
-
-def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
-    from hydra_cli.cli.render import print_json, print_table
-
-    if as_json:
-        print_json({"stages": stages, "prompt": prompt})
-        return
-    print_table(
-        "What this fit would use",
-        ("stage", "calls", "prompt tokens", "answer tokens (at most)", "dollars"),
-        [
-            (
-                name,
-                s["calls"],
-                s["prompt_tokens"],
-                s["completion_tokens"],
-                "unknown" if s["cost"] is None else f"{s['cost']:.4f}",
-            )
-            for name, s in stages.items()
-        ],
-    )
-    for message in prompt or ():
-        typer.echo(f"[{message['role']}] {message['content']}")
+        render(reports, tasks, as_json=as_json, verbose=verbose)

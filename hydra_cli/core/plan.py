@@ -15,6 +15,9 @@ from hydra_cli.core.errors import UsageError
 RETRIEVERS = ("bm25", "dense", "fused", "recency")
 """The first stages of ``core.retrieval``."""
 
+FirstStage = tuple[tuple[str, Any], ...]
+"""A recipe's own first stage, as settings of an ``AnswerPlan`` with their values."""
+
 
 def setting(
     default: Any, about: str, *, least: float | None = None, choices: Sequence[str] = ()
@@ -43,7 +46,7 @@ class AnswerPlan:
         for item in fields(AnswerPlan):
             check_bounds(item.name, getattr(self, item.name))
 
-    def with_first_stage(self, first_stage: Sequence[tuple[str, Any]]) -> AnswerPlan:
+    def with_first_stage(self, first_stage: FirstStage) -> AnswerPlan:
         """The plan on a recipe's own first stage, which its base was trained on."""
         return replace(self, **dict(first_stage))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
+from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.records import (
     Candidate,
     History,
@@ -220,6 +221,11 @@ class Recipe(Protocol):
 
     @property
     def needs(self) -> frozenset[Supervision]: ...
+
+    @property
+    def first_stage(self) -> FirstStage:
+        """The settings of ``AnswerPlan`` that its base is trained on; empty: the user's."""
+        ...
 
     def train_base(
         self,

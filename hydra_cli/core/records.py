@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hydra_cli.core.verdicts import Standing
+
     Vectors = NDArray[np.float32]
 
 T = TypeVar("T")
@@ -203,8 +205,8 @@ class Answer:
     query: Query
     candidates: tuple[Scored[Candidate], ...]
     evidence: tuple[Scored[Record], ...]
-    stages: Mapping[str, str]
-    """Which head or fallback each stage used, in words: ``{"rerank": ..., "adapt": ...}``."""
+    standing: Standing
+    """Whose weights answered, and what the gate says about each stage."""
     usage: Usage
     seconds: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)

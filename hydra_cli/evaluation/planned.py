@@ -14,19 +14,22 @@ from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatRequest, Progress, Recipe, TextEncoder
 from hydra_cli.core.records import Candidate, History, QueryContext, Record, Scored, TrainingExample
 from hydra_cli.core.retrieval import retrieve
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Standing
 from hydra_cli.evaluation.engine import EvalPlan
-from hydra_cli.evaluation.methods import Method, suited
+from hydra_cli.evaluation.methods import Method, RecipeUse, suited
 from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import SUMMARY_TOKENS, Setting, summary_request
 from hydra_cli.evaluation.training import (
     TrainingPlan,
-    held_examples,
     labels_for,
     own_examples,
+    splits_of,
     training_set,
 )
+from hydra_cli.pipeline.fitting import judging_examples, judging_labels, training_examples
 from hydra_cli.pipeline.personalization import Personalization
-from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
+from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests, sampling_for
 
 Stage = tuple[str, list[ChatRequest]]
 
@@ -50,7 +53,7 @@ def planned_requests(
     for chunk in questions.chunks():
         contexts, histories = build_contexts(chunk, encoder)
         if recipes and plan.training.llm:
-            yield from _fits(histories, plan.training, setting, methods, recipes)
+            yield from _fits(histories, plan, setting, methods, recipes)
         if any(method.summary for method in methods):
             asked = [summary_request(u, h, questions.task) for u, h in histories.items()]
             yield "summaries", [request for request in asked if request is not None]
@@ -59,7 +62,11 @@ def planned_requests(
             summaries=dict.fromkeys(histories, "x" * (3 * SUMMARY_TOKENS)),
             personal={
                 (method.base_name, user): Personalization(
-                    Untrained(), method.use.rerank, method.use.adapt, {}
+                    Untrained(),
+                    method.use.rerank,
+                    method.use.adapt,
+                    Standing("method", user),
+                    first_stage=recipes[method.use.recipe].first_stage,
                 )
                 for method in methods
                 if method.use is not None
@@ -108,45 +115,56 @@ def _training(
     encoder: TextEncoder,
 ) -> Iterator[Stage]:
     material = training_set(train, questions, encoder, plan.training)
+    task, splits = material.task, material.splits
     for name, recipe in recipes.items():
         uses = [m.use for m in methods if m.use is not None and m.use.recipe == name]
-        labels = labels_for(recipe, uses[0], setting, plan.training)
-        gated = any(use.gated for use in uses)
-        asked = replace(labels, plain=gated)
-        yield f"labels for {name}", label_requests(material.examples, material.task, asked)
-        if gated:
-            judged = material.examples[: plan.training.judged]
-            yield f"gate of {name}", _again(judged, labels, setting)
+        for seed in plan.seeds:
+            labels = _labels(recipe, uses[0], setting, plan.training, seed)
+            bare = training_examples(splits, task, plan.training, seed=seed)
+            yield f"labels for {name}", label_requests(bare, task, labels)
+            if any(use.gated for use in uses):
+                held = judging_examples(splits, plan.training, seed=seed, asked=True)
+                yield f"gate of {name}", _judging(held, task, labels)
 
 
 def _fits(
     histories: Mapping[str, History],
-    plan: TrainingPlan,
+    plan: EvalPlan,
     setting: Setting,
     methods: Sequence[Method],
     recipes: Mapping[str, Recipe],
 ) -> Iterator[Stage]:
+    task = setting.task
+    splits = splits_of(histories, task, plan.training)
     for name, recipe in recipes.items():
         uses = [m.use for m in methods if m.use is not None and m.use.recipe == name]
-        labels = labels_for(recipe, uses[0], setting, plan)
-        if any(use.fitted for use in uses):
-            own = own_examples(histories, setting.task, plan)
-            yield f"heads of {name}", label_requests(own, setting.task, labels)
-        if any(use.fitted and use.gated for use in uses):
-            held = held_examples(histories, setting.task, plan)
-            bare = replace(labels, needs=frozenset(), plain=True)
-            yield f"gate of {name}", label_requests(held, setting.task, bare)
-            yield f"gate of {name}", _again(held, bare, setting)
+        for seed in plan.seeds:
+            labels = _labels(recipe, uses[0], setting, plan.training, seed)
+            if any(use.fitted for use in uses):
+                own = own_examples(splits, task, plan.training, seed)
+                yield f"heads of {name}", label_requests(own, task, labels)
+            if any(use.fitted and use.gated for use in uses):
+                held = [example for one in splits for example in one.held]
+                yield f"gate of {name}", _judging(held, task, labels)
 
 
-def _again(
-    examples: Sequence[TrainingExample], labels: SupervisionPlan, setting: Setting
+def _labels(
+    recipe: Recipe, use: RecipeUse, setting: Setting, plan: TrainingPlan, seed: int
+) -> SupervisionPlan:
+    labels = labels_for(recipe, use, setting, plan)
+    return replace(labels, answering=replace(labels.answering, seed=seed))
+
+
+def _judging(
+    held: Sequence[TrainingExample], task: TaskSpec, labels: SupervisionPlan
 ) -> list[ChatRequest]:
-    """Calls on reranked evidence, as ``Untrained`` orders it."""
-    found = []
-    for example in examples:
-        shortlist = retrieve(example.context, how=labels.retriever, k=labels.k + 1)
-        messages = build_messages(example.context.query, shortlist[1:], setting.task)
-        for sampling in (setting.greedy(), setting.drawn()):
+    """Calls on held-out records, those on reranked evidence as ``Untrained`` orders it."""
+    found = label_requests(held, task, judging_labels(labels, asked=True))
+    how = labels.answering
+    for example in held:
+        shortlist = retrieve(example.context, how=how.retriever, k=how.k + 1)
+        messages = build_messages(example.context.query, shortlist[1:], task)
+        for n, temperature in ((1, 0.0), (how.n, how.temperature)):
+            sampling = sampling_for(task, n=n, temperature=temperature, seed=how.seed)
             found.append(ChatRequest(messages, sampling, example.user))
     return found

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from hydra_cli.core.files import name_of
+from hydra_cli.core.verdicts import UNTESTED, Code, Gain, Gate, Verdict
 
 Method = Literal[
     "plain", "rag", "majority", "knn", "rerank", "adapt", "rerank+adapt", "records", "reranked"
@@ -29,11 +32,10 @@ outputs of the shown records themselves match, before and after reranking.
 """
 
 CONTROLS: tuple[Method, ...] = ("majority", "knn")
-STAGE_NAMES = ("reranker", "adapter")
 CONFIDENCE = 0.7
 """How probable a gain must be for its stage to stay."""
-
-UNJUDGED = "no answers to held-out records to judge it by (`fit --supervision llm` asks for them)"
+HARM = 0.05
+"""A gain less probable than this is called a loss, not just unproven."""
 
 SCEPTIC_SD = 0.1
 """Prior standard deviation of a population's gain, around zero."""
@@ -59,100 +61,123 @@ class Outcome:
     quality: Mapping[Method, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """A stage's gain over a baseline, as believed of one user: normal(mean, sd)."""
-
-    mean: float
-    sd: float
-    own: int
-    """Outcomes of the user's own that it stands on."""
-    others: int
-    """Outcomes of other users that it stands on."""
-
-    @property
-    def probability(self) -> float:
-        """That the gain is above zero."""
-        return 0.5 * math.erfc(-self.mean / (self.sd * math.sqrt(2.0)))
-
-
-@dataclass(frozen=True, slots=True)
-class GateDecision:
-    """Which stages to use for a user, the reasons in words, and all of it for the card.
-
-    ``records`` False means the plain prompt: no record is shown, so neither
-    stage acts. ``lines`` are the reasons for reranker and adapter, and for the
-    records where plain answers were there to judge them by. ``card`` is what
-    goes into ``Card.gate``: ``records``, ``rerank`` and ``adapt`` (bool), each
-    one's reason, the gains and every method's mean.
-    """
-
-    rerank: bool
-    adapt: bool
-    records: bool
-    lines: tuple[str, ...]
-    card: dict[str, Any] = field(default_factory=dict)
-
-
 def decide(
     own: Sequence[Outcome], population: Sequence[Outcome], *, confidence: float = CONFIDENCE
-) -> GateDecision:
+) -> Gate:
     """The stages that earn their place for one user.
 
     ``own`` are the user's held-out outcomes (none for a user without a fit:
     the population decides), ``population`` those of other users. The reranker
     must beat ``rag`` (``records`` where no LLM was asked); the adapter must
-    beat what ask would give without it. Where a control that asks no LLM does
-    better still, the reason says so. Where no LLM was asked, the adapter must
+    beat what ask would give without it. A control that asks no LLM and does
+    better still is named as its rival. Where no LLM was asked, the adapter must
     not fall behind the controls. Where the plain prompt beats what all this
-    leads to, no record is shown. A stage that nothing could judge stays on,
-    and the reason says that, too.
+    leads to, no record is shown. A stage that nothing could judge stays on.
     """
-    others = [outcome for outcome in population if outcome.user not in {o.user for o in own}]
-    if _ran(own, others, "rag", "rerank"):
-        rerank, rerank_line, rerank_card = _judge(own, others, "rerank", ("rag",), confidence)
+    judge = _Judge(own, [o for o in population if o.user not in {o.user for o in own}], confidence)
+    if judge.ran("rag", "rerank"):
+        rerank = judge.wins("rerank", "rag")
     else:
-        rerank, rerank_line, rerank_card = _judge(own, others, "reranked", ("records",), confidence)
-    after: Method = "rerank+adapt" if rerank and _ran(own, others, "rerank+adapt") else "adapt"
-    without: Method = "rerank" if rerank and _ran(own, others, after, "rerank") else "rag"
-    if _ran(own, others, after, without):
-        adapt, adapt_line, adapt_card = _judge(own, others, after, (without,), confidence)
+        rerank = judge.wins("reranked", "records")
+    after: Method = "rerank+adapt" if rerank.on and judge.ran("rerank+adapt") else "adapt"
+    without: Method = "rerank" if rerank.on and judge.ran(after, "rerank") else "rag"
+    if judge.ran(after, without):
+        adapt = judge.wins(after, without)
+        for rival in CONTROLS:
+            if adapt.on and judge.ran(after, rival):
+                gain = judge.gain(after, rival)
+                # Ahead of what ask would fall back to, so switching it off would lose more.
+                if gain.probability < 1.0 - confidence:
+                    adapt = replace(adapt, rival=rival)
     else:
         # No LLM was asked: level with the best control is enough to go on.
-        adapt, adapt_line, adapt_card = _judge(own, others, after, CONTROLS, 1.0 - confidence)
-    for rival in CONTROLS:
-        if not adapt or f"over {rival}" in adapt_card or not _ran(own, others, after, rival):
-            continue
-        gain = gain_of(own, others, stage=after, baseline=rival)
-        adapt_card[f"over {rival}"] = _figures(gain)
-        if gain.probability < 1.0 - confidence:
-            # Ahead of what ask would fall back to, so switching it off would lose more.
-            adapt_line += f"; yet {rival}, which asks no LLM, does better ({_words(gain)})"
-    records, records_line, records_card = True, "", {}
-    used = after if adapt and _ran(own, others, after) else without
-    if _ran(own, others, used, "plain"):
-        gain = gain_of(own, others, stage=used, baseline="plain")
-        records_card = {"stage": used, "over plain": _figures(gain)}
-        # Showing records is the rule, so the plain prompt has to be better, not just as good.
-        records = gain.probability > 1.0 - confidence
-        verdict = "shown" if records else "off"
-        records_line = f"records {verdict}: {_words(gain)} against plain"
-    if not records:
-        rerank = adapt = False
-        rerank_line, adapt_line = (f"{name} off: no record is shown" for name in STAGE_NAMES)
-    card = {
-        "records": records,
-        "rerank": rerank,
-        "adapt": adapt,
-        "records_reason": records_line,
-        "rerank_reason": rerank_line,
-        "adapt_reason": adapt_line,
-        "gains": {"rerank": rerank_card, "adapt": adapt_card, "records": records_card},
-        "confidence": confidence,
-        "quality": _means(own, others),
-    }
-    lines = (rerank_line, adapt_line, *([records_line] if records_line else []))
-    return GateDecision(rerank, adapt, records, lines, card)
+        adapt = judge.level(after, CONTROLS)
+    # Showing records is the rule, so the plain prompt has to be better, not just as good.
+    used = after if adapt.on and judge.ran(after) else without
+    records = judge.level(used, ("plain",))
+    if not records.on:
+        rerank = adapt = Verdict(False, "unused")
+    return Gate(
+        {"records": records, "rerank": rerank, "adapt": adapt},
+        quality={"own": _means(judge.own), "others": _means(judge.others)},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """The evidence about one user, and what it says about one stage."""
+
+    own: Sequence[Outcome]
+    others: Sequence[Outcome]
+    confidence: float
+
+    def ran(self, *methods: Method) -> bool:
+        return any(all(m in o.quality for m in methods) for o in (*self.own, *self.others))
+
+    def gain(self, stage: Method, baseline: Method) -> Gain:
+        return gain_of(self.own, self.others, stage=stage, baseline=baseline)
+
+    def wins(self, stage: Method, baseline: Method) -> Verdict:
+        """On where a gain is probable."""
+        if not self.ran(stage, baseline):
+            return UNTESTED
+        gain = self.gain(stage, baseline)
+        on = gain.probability >= self.confidence
+        harmful = gain.probability < HARM
+        return self._verdict(on, "won" if on else "harmful" if harmful else "unproven",
+                             stage, baseline, gain)  # fmt: skip
+
+    def level(self, stage: Method, baselines: Sequence[Method]) -> Verdict:
+        """On unless a loss against the hardest baseline is probable."""
+        gains = {b: self.gain(stage, b) for b in baselines if self.ran(stage, b)}
+        if not gains:
+            return UNTESTED
+        # The hardest baseline is the one over which the gain is smallest.
+        baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
+        on = gain.probability >= 1.0 - self.confidence
+        won = gain.probability >= self.confidence
+        return self._verdict(on, "won" if won else "level" if on else "harmful",
+                             stage, baseline, gain)  # fmt: skip
+
+    def _verdict(
+        self, on: bool, code: Code, stage: Method, baseline: Method, gain: Gain
+    ) -> Verdict:
+        of = self.own if gain.own else self.others
+        paired = [o.quality for o in of if stage in o.quality and baseline in o.quality]
+        quality, without = (
+            round(sum(q[m] for q in paired) / len(paired), 4) for m in (stage, baseline)
+        )
+        return Verdict(on, code, stage, baseline, gain, quality, without)
+
+
+def pseudonym(base: str, user: str) -> str:
+    """Who an outcome in a base's card belongs to, without their name: a hash of both."""
+    return name_of(f"{base}\0{user}")
+
+
+def with_outcomes(
+    held_out: Mapping[str, Any], evidence: str, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """A base's ``Card.held_out`` with these outcomes of one kind, others' left as they are."""
+    kept = dict(held_out.get("evidence", {}))
+    if old := kept_outcomes(held_out, "history") if "outcomes" in held_out else ():
+        kept["history"] = [[outcome.user, dict(outcome.quality)] for outcome in old]
+    kept[evidence] = [[outcome.user, dict(outcome.quality)] for outcome in outcomes]
+    return {"evidence": kept}
+
+
+def kept_outcomes(held_out: Mapping[str, Any], evidence: str) -> tuple[Outcome, ...]:
+    """The outcomes of one kind in a base's card. Kinds never mix.
+
+    A base of 0.1 numbers its users and doesn't name its LLM: its outcomes are
+    taken where they were judged with an LLM as this evidence is, or without.
+    """
+    if "outcomes" in held_out:
+        old = tuple(Outcome(f"user {n}", quality) for n, quality in held_out["outcomes"])
+        asked = any("rag" in outcome.quality for outcome in old)
+        return old if asked == (evidence != "history") else ()
+    kept = held_out.get("evidence", {}).get(evidence, [])
+    return tuple(Outcome(user, quality) for user, quality in kept)
 
 
 def gain_of(
@@ -222,59 +247,10 @@ def _spread(groups: Sequence[Sequence[float]], noise: float) -> float:
     return max((scatter - (len(groups) - 1)) / scale, 0.0) if scale > 0 else SPREAD_SD**2
 
 
-def _judge(
-    own: Sequence[Outcome],
-    others: Sequence[Outcome],
-    stage: Method,
-    baselines: Sequence[Method],
-    confidence: float,
-) -> tuple[bool, str, dict[str, Any]]:
-    name = "reranker" if stage in ("rerank", "reranked") else "adapter"
-    gains = {
-        baseline: gain_of(own, others, stage=stage, baseline=baseline)
-        for baseline in baselines
-        if _ran(own, others, stage, baseline)
-    }
-    if not gains:
-        return True, f"{name} on, not judged: {UNJUDGED}", {"stage": stage}
-    # The hardest baseline is the one over which the gain is smallest.
-    baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
-    kept = gain.probability >= confidence
-    verdict = "kept" if kept else "off"
-    line = f"{name} {verdict}: {_words(gain)} against {baseline}"
-    card: dict[str, Any] = {"stage": stage}
-    card.update({f"over {other}": _figures(found) for other, found in gains.items()})
-    return kept, line, card
-
-
-def _ran(own: Sequence[Outcome], others: Sequence[Outcome], *methods: Method) -> bool:
-    return any(all(m in o.quality for m in methods) for o in (*own, *others))
-
-
-def _words(gain: Gain) -> str:
-    return (
-        f"gain {gain.mean:+.3f} ± {gain.sd:.3f}, above zero with {gain.probability:.0%}, "
-        f"from {gain.own} own and {gain.others} other held-out queries"
-    )
-
-
-def _figures(gain: Gain) -> dict[str, float]:
-    return {
-        "mean": round(gain.mean, 4),
-        "sd": round(gain.sd, 4),
-        "probability": round(gain.probability, 4),
-        "own": gain.own,
-        "others": gain.others,
-    }
-
-
-def _means(own: Sequence[Outcome], others: Sequence[Outcome]) -> dict[str, dict[str, float]]:
-    """Each method's mean quality, over the user's own outcomes and over the others'."""
-    found: dict[str, dict[str, float]] = {}
-    for name, outcomes in (("own", own), ("others", others)):
-        sums: dict[str, list[float]] = {}
-        for outcome in outcomes:
-            for method, quality in outcome.quality.items():
-                sums.setdefault(method, []).append(quality)
-        found[name] = {m: round(sum(q) / len(q), 4) for m, q in sorted(sums.items())}
-    return found
+def _means(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Each method's mean quality."""
+    found: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for method, quality in outcome.quality.items():
+            found.setdefault(method, []).append(quality)
+    return {method: round(sum(q) / len(q), 4) for method, q in sorted(found.items())}

@@ -64,6 +64,7 @@ def draft(
     context: QueryContext, task: TaskSpec, personal: Personalization, plan: AnswerPlan
 ) -> Draft:
     """With the adapter on, n answers are drawn; with it off, one greedy answer is."""
+    plan = plan.with_first_stage(personal.first_stage)
     evidence = tuple(find_evidence(context, personal, plan))
     n, temperature = (plan.n, plan.temperature) if personal.adapt else (1, 0.0)
     request = ChatRequest(

@@ -37,7 +37,8 @@ def outcomes_of(
     """
     from hydra_cli.modeling.gate import Outcome
 
-    reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[: plan.k]) for e in examples]
+    how = plan.answering
+    reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[: how.k]) for e in examples]
     qualities: list[dict[Method, float]] = []
     for example, evidence in zip(examples, reranked, strict=True):
         quality = _without_llm(example, task)
@@ -95,9 +96,10 @@ def _ask_reranked(
     progress: Progress | None,
 ) -> Usage:
     """Greedy and sampled answers on reranked evidence, graded into ``qualities``."""
+    how = plan.answering
     settings = [
-        sampling_for(task, n=1, temperature=0.0, seed=plan.seed),
-        sampling_for(task, n=plan.n, temperature=plan.temperature, seed=plan.seed),
+        sampling_for(task, n=1, temperature=0.0, seed=how.seed),
+        sampling_for(task, n=how.n, temperature=how.temperature, seed=how.seed),
     ]
     jobs = [(i, sampling) for i in again for sampling in settings]
     requests = [

@@ -7,28 +7,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import Recipe, Scorer, TextEncoder
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Gate, Standing
 
 if TYPE_CHECKING:
     from hydra_cli.modeling.weights import Weights
 
-STAGES = ("rerank", "adapt")
-
 
 @dataclass(frozen=True, slots=True)
 class Personalization:
-    """A scorer, and for each stage whether it is on and why, in words.
+    """A scorer, for each stage whether it is on, and what is known of why.
 
     Without ``records`` the prompt holds none: the plain prompt did better.
+    ``first_stage`` are the settings that the recipe brings itself.
     """
 
     scorer: Scorer
     rerank: bool
     adapt: bool
-    stages: dict[str, str]
+    standing: Standing
     records: bool = True
+    first_stage: FirstStage = ()
+
+    @staticmethod
+    def of(scorer: Scorer, standing: Standing, recipe: Recipe) -> Personalization:
+        """The stages as the gate has them."""
+        gate = standing.gate
+        return Personalization(
+            scorer, gate.rerank, gate.adapt, standing, gate.records, recipe.first_stage
+        )
 
 
 def personalization(
@@ -43,27 +53,11 @@ def personalization(
         # Every recipe can start from its prior: nobody is left without an answer.
         prior = recipe.train_base(task, [], [], encoder, seed=0, progress=Silent())
         scorer = recipe.scorer(prior, None, task, encoder)
-        used = "built-in weights (no base model yet: run `hydra-pers fit`)"
-        return Personalization(scorer, True, True, dict.fromkeys(STAGES, used))
+        return Personalization.of(scorer, Standing("built-in", user), recipe)
     head = load_head(store, user, task, recipe, base)
-    scorer = recipe.scorer(base, head, task, encoder)
-    gate = (head or base).card.gate
-    used = f"head of {user}" if head else "population head"
-    on = {stage: bool(gate.get(stage, True)) for stage in STAGES}
-    reasons = {stage: str(gate.get(f"{stage}_reason", "not judged")) for stage in STAGES}
-    stages = {
-        stage: f"{used}; {reasons[stage]}" if on[stage] else f"off: {_why(reasons[stage])}"
-        for stage in STAGES
-    }
-    records = bool(gate.get("records", True))
-    if not records:
-        stages["records"] = f"off: {_why(str(gate.get('records_reason', '')))}"
-    return Personalization(scorer, on["rerank"], on["adapt"], stages, records)
-
-
-def _why(reason: str) -> str:
-    """The reason without the words "reranker off: " in front of it."""
-    return reason.partition(" off: ")[2] or reason
+    gate = Gate.of((head or base).card.gate)
+    standing = Standing("head" if head else "population", user, gate)
+    return Personalization.of(recipe.scorer(base, head, task, encoder), standing, recipe)
 
 
 def load_base(store: Path, task: TaskSpec, recipe: Recipe, encoder: TextEncoder) -> Weights | None:

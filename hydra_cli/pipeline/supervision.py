@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import (
     ChatModel,
@@ -42,7 +43,7 @@ TOP_P = 0.95
 
 @dataclass(frozen=True, slots=True)
 class SupervisionPlan:
-    """Which labels to make, and the settings of the answers they are made from.
+    """Which labels to make, and how the answers they are made from come about.
 
     ``answers`` samples ``n`` answers and a greedy one for every example;
     ``plain`` adds a greedy answer without evidence, for the gate.
@@ -51,12 +52,7 @@ class SupervisionPlan:
     needs: frozenset[Supervision] = field(default_factory=frozenset)
     answers: bool = False
     plain: bool = False
-    retriever: str = "fused"
-    shortlist: int = 20
-    k: int = 4
-    n: int = 8
-    temperature: float = 0.5
-    seed: int = 0
+    answering: AnswerPlan = field(default_factory=AnswerPlan)
 
 
 def sampling_for(task: TaskSpec, *, n: int, temperature: float, seed: int) -> Sampling:
@@ -163,8 +159,9 @@ def _jobs(
     index: int, example: TrainingExample, task: TaskSpec, plan: SupervisionPlan
 ) -> list[_Job]:
     query = example.context.query
-    greedy = sampling_for(task, n=1, temperature=0.0, seed=plan.seed)
-    drawn = sampling_for(task, n=plan.n, temperature=plan.temperature, seed=plan.seed)
+    how = plan.answering
+    greedy = sampling_for(task, n=1, temperature=0.0, seed=how.seed)
+    drawn = sampling_for(task, n=how.n, temperature=how.temperature, seed=how.seed)
 
     def job(
         purpose: str, position: int, evidence: Sequence[Scored[Record]], sampling: Sampling
@@ -184,8 +181,9 @@ def _jobs(
 
 
 def _with_evidence(example: TrainingExample, plan: SupervisionPlan) -> TrainingExample:
-    shortlist = tuple(retrieve(example.context, how=plan.retriever, k=plan.shortlist))
-    return replace(example, shortlist=shortlist, evidence=shortlist[: plan.k])
+    how = plan.answering
+    shortlist = tuple(retrieve(example.context, how=how.retriever, k=how.shortlist))
+    return replace(example, shortlist=shortlist, evidence=shortlist[: how.k])
 
 
 def _with_relevance(example: TrainingExample, task: TaskSpec) -> TrainingExample:

@@ -126,7 +126,7 @@ def ask(
         query=query,
         candidates=tuple(candidates),
         evidence=drafted.evidence,
-        stages=personal.stages,
+        standing=personal.standing,
         usage=drawn.usage,
         seconds=watch.seconds,
         details={

@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Standing
 from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.workflows.ask import ask, make_query
 
@@ -65,7 +66,8 @@ class Way:
 class Comparison:
     question: Question
     ways: tuple[Way, ...]
-    stages: dict[str, str]
+    task: TaskSpec
+    standing: Standing
 
     @property
     def best(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ def compare(
         answer = ask(query, task, store=store, encoder=encoder, chat=chat, personal=how, plan=given)
         seconds = time.perf_counter() - start
         ways.append(Way(name, answer.text, closeness(answer.text, question.own, task), seconds))
-    return Comparison(question, tuple(ways), dict(personal.stages))
+    return Comparison(question, tuple(ways), task, personal.standing)
 
 
 def closeness(text: str, own: str, task: TaskSpec) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hydra_cli.core.errors import NotFound
@@ -23,9 +23,6 @@ from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
-
-HYDRA_SHORTLIST = 10
-"""The paper's first stage: BM25's ten best records (arXiv 2406.02888)."""
 
 
 def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | None) -> list[str]:
@@ -49,19 +46,8 @@ def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | N
 
 def label_plan(settings: Settings, recipe: Recipe, *, answers: bool) -> SupervisionPlan:
     """The labels a recipe needs. Those that only an LLM can give need ``answers``."""
-    plan = SupervisionPlan(
-        needs=recipe.needs,
-        answers=answers,
-        retriever=settings.retriever,
-        shortlist=settings.shortlist,
-        k=settings.k,
-        n=settings.n,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
-    if "hydra_relevance" in recipe.needs:
-        plan = replace(plan, retriever="bm25", shortlist=HYDRA_SHORTLIST)
-    return plan
+    answering = settings.plan.with_first_stage(recipe.first_stage)
+    return SupervisionPlan(needs=recipe.needs, answers=answers, answering=answering)
 
 
 def fit_tasks(
@@ -118,19 +104,21 @@ def price_of_fit(
     """
     from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.pricing import estimate
+    from hydra_cli.llm.providers import resolve
     from hydra_cli.llm.setup import cache_path
 
     kept = AnswerCache(cache_path(settings.store)) if settings.cache else None
     stages: dict[str, dict[str, Any]] = {}
     prompt: tuple[Message, ...] = ()
     for task in tasks if labels.answers else ():
-        exists = not plan.new_base and load_base(settings.store, task, recipe, encoder) is not None
+        base = None if plan.new_base else load_base(settings.store, task, recipe, encoder)
         by_stage = fit_requests(
             store,
             encoder,
             task,
             recipe=recipe,
-            base_exists=exists,
+            base=base,
+            evidence=resolve(settings.model).model,
             plan=plan,
             labels=labels,
             progress=progress,

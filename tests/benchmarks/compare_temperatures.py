@@ -11,20 +11,22 @@ kept in ``--cache``: the second run of a temperature asks the LLM nothing.
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hydra_cli.config import DEFAULT_MODEL, Settings
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, Scorer, TextEncoder
-from hydra_cli.core.records import TrainingExample
+from hydra_cli.core.records import History, TrainingExample
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.evaluation.questions import build_contexts
-from hydra_cli.evaluation.training import TrainingPlan, TrainingSet, folds, training_set
+from hydra_cli.evaluation.training import TrainingPlan, training_set
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.pipeline.supervision import SupervisionPlan, example_from_query, supervise
@@ -32,10 +34,39 @@ from hydra_cli.wiring import open_chat
 from hydra_cli.workflows.evaluate import DataLimits, read_files, suite_files
 
 Figures = dict[str, float]
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Pseudo-queries and pasts of the training users."""
+
+    task: TaskSpec
+    examples: tuple[TrainingExample, ...]
+    histories: tuple[History, ...]
+
+    def only(self, users: set[str]) -> Material:
+        return Material(
+            self.task,
+            tuple(example for example in self.examples if example.user in users),
+            tuple(history for history in self.histories if history.user in users),
+        )
+
+
+def folds(material: Material) -> list[tuple[Material, Material]]:
+    """(held out, trained on), by users; none where a single user is all there is."""
+    users = sorted({example.user for example in material.examples})
+    if len(users) < 2:
+        return []
+    random.Random(0).shuffle(users)
+    count = min(FOLDS, len(users))
+    parts = [set(users[i::count]) for i in range(count)]
+    everyone = {*users, *(history.user for history in material.histories)}
+    return [(material.only(part), material.only(everyone - part)) for part in parts]
 
 
 def compare(
-    material: TrainingSet,
+    material: Material,
     dev: Sequence[TrainingExample],
     plan: SupervisionPlan,
     chat: ChatModel,
@@ -48,7 +79,7 @@ def compare(
     dev, _ = supervise(dev, task, plan, chat=chat)
     material = replace(material, examples=tuple(train))
 
-    def scorer(part: TrainingSet) -> Scorer:
+    def scorer(part: Material) -> Scorer:
         base = recipe.train_base(
             task, part.examples, part.histories, encoder, seed=0, progress=Silent()
         )
@@ -87,7 +118,7 @@ def describe(examples: Sequence[TrainingExample], task: TaskSpec) -> Figures:
 
 def load(
     suite: Path, task: str, encoder: TextEncoder, *, train: int, queries: int
-) -> tuple[TrainingSet, list[TrainingExample]]:
+) -> tuple[Material, list[TrainingExample]]:
     """Training queries with their users' histories, and dev queries, as ``eval`` takes them."""
     (files,) = suite_files(suite, [task])
     read = read_files(files, PRESETS, DataLimits(queries=queries))
@@ -101,8 +132,10 @@ def load(
         )
         for context in contexts
     ]
-    plan = TrainingPlan(examples=train)
-    return training_set(read.train, read.questions, encoder, plan), dev
+    plan = TrainingPlan(examples=train, held_out=0)
+    found = training_set(read.train, read.questions, encoder, plan)
+    pasts = tuple(one.past for one in found.splits)
+    return Material(found.task, tuple(found.examples), pasts), dev
 
 
 def main() -> None:
@@ -126,7 +159,7 @@ def main() -> None:
     print(f"{flags.task}: {len(material.examples)} training and {len(dev)} dev queries\n")
     print("| temperature | greedy | mean of n | best of n | adapter |\n|---|---|---|---|---|")
     for temperature in flags.temperatures.split(","):
-        plan = SupervisionPlan(temperature=float(temperature))
+        plan = SupervisionPlan(answering=AnswerPlan(temperature=float(temperature)))
         pair = compare(material, dev, plan, chat, encoder)
         cells = [f"{pair[0][name]:.3f} / {pair[1][name]:.3f}" for name in pair[0]]
         print(f"| {temperature} | {' | '.join(cells)} |", flush=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.store.memory import HashEncoder, ScriptedChat
@@ -27,7 +28,9 @@ def test_greedy_mean_best_and_chosen() -> None:
         return gold if i == 1 else "zzz"
 
     chat = ScriptedChat(answer)
-    found = compare(material, dev, SupervisionPlan(n=4, temperature=0.7), chat, encoder)
+    found = compare(
+        material, dev, SupervisionPlan(answering=AnswerPlan(n=4, temperature=0.7)), chat, encoder
+    )
     for figures in found:
         assert figures["greedy"] == 0
         assert figures["mean of n"] == pytest.approx(0.25)

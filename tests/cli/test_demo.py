@@ -15,6 +15,8 @@ from hydra_cli import wiring
 from hydra_cli.cli.app import run
 from hydra_cli.config import DEFAULT_ENCODER, DEFAULT_MODEL, task_from_mapping
 from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Standing
 from hydra_cli.models.files import cached_folder
 from hydra_cli.store.memory import HashEncoder, ScriptedChat
 from hydra_cli.workflows import models
@@ -58,10 +60,13 @@ def test_no_history_holds_a_question() -> None:
         assert question.user in HABITS
 
 
+TASK = TaskSpec("headlines", "generation", "")
+
+
 def comparison(plain: float, rag: float, personalized: float) -> Comparison:
     names = ("plain", "RAG", "personalized")
     ways = [Way(n, "", c, 0.1) for n, c in zip(names, (plain, rag, personalized), strict=True)]
-    return Comparison(QUESTIONS[0], tuple(ways), {})
+    return Comparison(QUESTIONS[0], tuple(ways), TASK, Standing("built-in", "ada"))
 
 
 @pytest.mark.parametrize(

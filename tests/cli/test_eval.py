@@ -132,6 +132,7 @@ def test_dry_run_calls_nothing(
     with FaultServer(said) as server:
         serve(monkeypatch, server)
         more = [*arguments, "--methods", f"{PROMPT},pag,hydra-pers", "--dry-run"]
+        more += ["--supervision", "llm"]
         code, out, err = invoke([*more, "--json"], capsys)
         assert code == 0, err
         assert server.calls == []

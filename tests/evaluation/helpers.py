@@ -20,7 +20,7 @@ from hydra_cli.workflows.evaluate import DataLimits, Material, TaskFiles, evalua
 TINY = Path(__file__).parents[1] / "data" / "lamp_tiny"
 PROMPT_ONLY = "zero-shot,icl-random,rag-bm25,rag-dense,rag-fused,rag-recency,pag"
 CONTROLS = "random-of-n,consensus,oracle,majority,median,knn"
-SMALL = TrainingPlan(examples=12, users=5, judged=8, own=2, held_out=2)
+SMALL = TrainingPlan(examples=12, train_users=5, judged=8, per_user=2, held_out=2, llm=True)
 
 
 def files(task: str, folder: Path = TINY) -> TaskFiles:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
-from hydra_cli.modeling.gate import Outcome, decide, gain_of
+from hydra_cli.core.verdicts import Gate
+from hydra_cli.modeling.gate import (
+    Outcome,
+    decide,
+    gain_of,
+    kept_outcomes,
+    with_outcomes,
+)
 
 
 def outcomes(
@@ -49,7 +57,7 @@ def test_a_stage_that_does_nothing_goes() -> None:
     decision = decide([], crowd(20, rag=0.5, rerank=0.5, adapt=0.5))
     assert not decision.rerank
     assert not decision.adapt
-    assert all("off" in line for line in decision.lines)
+    assert decision.verdicts["rerank"].code in ("unproven", "harmful")
 
 
 def test_a_stage_that_wins_stays_and_says_why() -> None:
@@ -60,30 +68,35 @@ def test_a_stage_that_wins_stays_and_says_why() -> None:
     assert decision.rerank
     assert decision.adapt
     assert decision.card["rerank"] is True
-    assert "kept" in decision.card["adapt_reason"]
-    assert decision.card["gains"]["adapt"]["stage"] == "rerank+adapt"
-    assert json.loads(json.dumps(decision.card)) == decision.card
+    adapt = decision.verdicts["adapt"]
+    assert (adapt.code, adapt.method, adapt.baseline) == ("won", "rerank+adapt", "rerank")
+    assert adapt.gain is not None
+    assert (adapt.gain.own, adapt.gain.others) == (3, 80)
+    card = json.loads(json.dumps(decision.card))
+    assert card == decision.card
+    read = Gate.of(card)
+    assert read.quality == decision.quality
+    assert replace(read.verdicts["adapt"], gain=None) == replace(adapt, gain=None)
 
 
 def test_a_better_control_without_llm_is_named_but_rag_is_no_way_back() -> None:
     decision = decide([], crowd(20, rag=0.3, adapt=0.5, majority=0.8, knn=0.4))
     assert decision.adapt
-    assert "majority, which asks no LLM, does better" in decision.lines[1]
-    assert decision.card["gains"]["adapt"]["over majority"]["mean"] < 0
+    assert decision.verdicts["adapt"].rival == "majority"
 
 
 def test_a_better_plain_prompt_takes_the_records_away() -> None:
     decision = decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5))
     assert (decision.records, decision.rerank, decision.adapt) == (False, False, False)
-    assert "records off: gain -" in decision.lines[2]
-    assert "no record is shown" in decision.card["adapt_reason"]
+    assert decision.verdicts["records"].code == "harmful"
+    assert decision.verdicts["adapt"].code == "unused"
     assert json.loads(json.dumps(decision.card)) == decision.card
 
 
 def test_records_stay_where_the_plain_prompt_is_only_as_good() -> None:
     level = decide([], crowd(20, rag=0.5, plain=0.5))
     assert level.records
-    assert "records shown" in level.lines[2]
+    assert level.verdicts["records"].code == "level"
     assert decide([], crowd(20, rag=0.3, plain=0.5, adapt=0.6)).adapt
     assert decide([], crowd(20, rag=0.3)).records, "nothing to judge the records by"
 
@@ -92,22 +105,21 @@ def test_the_plain_prompt_is_compared_with_what_ask_would_give() -> None:
     ahead = decide([], crowd(20, rag=0.3, plain=0.5, rerank=0.6, adapt=0.2))
     assert ahead.rerank
     assert ahead.records
-    assert ahead.card["gains"]["records"]["stage"] == "rerank"
+    assert ahead.verdicts["records"].method == "rerank"
 
 
 def test_own_outcomes_are_not_counted_twice() -> None:
     own = outcomes("me", 5, adapt=0.9, rag=0.5)
     alone = gain_of(own, [], stage="adapt", baseline="rag")
-    card = decide(own, own).card["gains"]["adapt"]["over rag"]
-    assert card["mean"] == pytest.approx(alone.mean, abs=1e-4)
-    assert card["others"] == 0
+    gain = decide(own, own).verdicts["adapt"].gain
+    assert gain == alone
 
 
 def test_what_nothing_could_judge_stays_on_and_says_so() -> None:
     decision = decide([], [])
     assert decision.rerank
     assert decision.adapt
-    assert all("not judged" in line for line in decision.lines)
+    assert {verdict.code for verdict in decision.verdicts.values()} == {"untested"}
 
 
 def test_without_an_llm_the_adapter_is_judged_by_the_controls_alone() -> None:
@@ -135,3 +147,49 @@ def test_small_gains_count_where_qualities_are_small() -> None:
     wide = gain_of([], twenty(0.0, 0.9), stage="adapt", baseline="rag")
     assert narrow.sd < wide.sd
     assert decide([], twenty(0.05, 0.15)).adapt
+
+
+def test_a_card_of_the_first_release_still_decides_and_gives_its_figures() -> None:
+    """Sentences were kept then, with the figures beside them."""
+    figures = {"mean": -0.03, "sd": 0.02, "probability": 0.07, "own": 2, "others": 40}
+    card = {
+        "records": True,
+        "rerank": False,
+        "adapt": True,
+        "records_reason": "",
+        "rerank_reason": "reranker off: gain -0.030 ± 0.020 against rag",
+        "adapt_reason": "adapter on, not judged: no answers",
+        "gains": {"rerank": {"stage": "rerank", "over rag": figures}, "adapt": {}, "records": {}},
+        "quality": {"own": {"rag": 0.5, "rerank": 0.4}, "others": {}},
+        "lines": ["reranker off: ...", "adapter on, ..."],
+    }
+    gate = Gate.of(card)
+    assert (gate.records, gate.rerank, gate.adapt) == (True, False, True)
+    found = gate.verdicts["rerank"]
+    assert (found.code, found.baseline, found.quality, found.without) == (
+        "unproven", "rag", 0.4, 0.5,
+    )  # fmt: skip
+    assert found.gain is not None
+    assert found.gain.probability == pytest.approx(0.0668, abs=1e-4)
+    assert gate.verdicts["adapt"].code == "untested"
+    assert Gate.of({}).adapt
+
+
+def test_evidence_of_two_kinds_never_mixes() -> None:
+    history = [Outcome("x", {"adapt": 0.5, "knn": 0.4})]
+    asked = [Outcome("x", {"adapt": 0.9, "rag": 0.4})]
+    held_out = with_outcomes({}, "history", history)
+    assert kept_outcomes(held_out, "some/llm") == ()
+    held_out = with_outcomes(held_out, "some/llm", asked)
+    assert kept_outcomes(held_out, "history") == tuple(history)
+    assert kept_outcomes(held_out, "some/llm") == tuple(asked)
+    assert kept_outcomes(held_out, "another/llm") == ()
+
+
+def test_outcomes_of_the_first_release_count_for_their_kind() -> None:
+    old = {"outcomes": [[0, {"records": 0.4, "reranked": 0.5}]]}
+    assert len(kept_outcomes(old, "history")) == 1
+    assert kept_outcomes(old, "some/llm") == ()
+    both = with_outcomes(old, "some/llm", [Outcome("x", {"rag": 0.4})])
+    assert len(kept_outcomes(both, "history")) == 1
+    assert len(kept_outcomes({"outcomes": [[0, {"rag": 0.5}]]}, "some/llm")) == 1

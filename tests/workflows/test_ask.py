@@ -48,7 +48,7 @@ def test_ask_returns_one_of_the_answers_with_all_that_led_to_it(
     assert len(answer.evidence) == 3
     assert {s.item.user for s in answer.evidence} == {"u1"}
     assert set(answer.seconds) == {"retrieve", "rerank", "generate", "adapt"}
-    assert "built-in" in answer.stages["adapt"]
+    assert answer.standing.source == "built-in"
     assert chat.requests[0].sampling.n == 5
 
 

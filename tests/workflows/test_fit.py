@@ -24,7 +24,7 @@ from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
 from tests.workflows.conftest import HEADLINES, MOOD
 
 RECIPE = recipe_named("hydra-pers")
-LABELS = SupervisionPlan(needs=RECIPE.needs, n=3)
+LABELS = SupervisionPlan(needs=RECIPE.needs, answering=AnswerPlan(n=3))
 
 
 def run(
@@ -52,13 +52,13 @@ def test_everyone_gets_a_small_head_and_a_verdict(
     assert [f.user for f in report.fitted] == [f"u{i}" for i in range(6)]
     for fitted in report.fitted:
         assert fitted.examples == 9  # 12 records, a quarter held out
-        assert len(fitted.lines) >= 2
+        assert fitted.gate.own == 3
         assert 0 < fitted.bytes <= 8192  # two stages of at most 4 KiB
         head = Weights.load(head_path(tmp_path, fitted.user, task.name, RECIPE.name))
         assert (
             head.card.base == Weights.load(base_path(tmp_path, task.name, RECIPE.name)).fingerprint
         )
-        assert head.card.gate["adapt"] == fitted.adapt
+        assert head.card.gate == fitted.gate.card
         assert len(head.card.held_out["outcomes"]) == 3
 
 
@@ -119,14 +119,14 @@ def test_llm_labels_are_counted_as_the_dry_run_says(
     chat = ScriptedChat(lambda request, i: f"answer {i}")
     report = run(crowd, tmp_path, HEADLINES, plan=plan, chat=chat)
     told = fit_requests(
-        crowd, HashEncoder(), HEADLINES, recipe=RECIPE, base_exists=False, plan=plan,
+        crowd, HashEncoder(), HEADLINES, recipe=RECIPE, base=None, evidence="scripted", plan=plan,
         labels=replace(LABELS, answers=True), progress=Silent(),
     )  # fmt: skip
     expected = sum(len(requests) for requests in told.values())
     made = len({json.dumps([r.messages, asdict(r.sampling)]) for r in chat.requests})
     assert 0.7 * expected <= made <= expected  # equal prompts are paid once
     assert report.usage.calls == len(chat.requests)
-    assert report.supervision == "llm (scripted)"
+    assert report.evidence == "scripted"
 
 
 def test_too_little_history_is_said(tmp_path: Path) -> None:
@@ -153,10 +153,9 @@ def test_where_the_plain_prompt_wins_no_record_is_shown(
 
     report = run(crowd, tmp_path, HEADLINES, chat=ScriptedChat(answer))
     fitted = report.fitted[1]
-    assert (fitted.rerank, fitted.adapt) == (False, False)
-    assert "records off" in fitted.lines[2]
+    assert (fitted.gate.rerank, fitted.gate.adapt) == (False, False)
     used = personalization(tmp_path, "u1", HEADLINES, RECIPE, HashEncoder())
-    assert used.stages["records"].startswith("off: gain -")
+    assert used.standing.gate.verdicts["records"].code == "harmful"
     query = make_query("the tram", "u1", HEADLINES)
     chat = ScriptedChat(answer)
     found = ask(
@@ -166,3 +165,119 @@ def test_where_the_plain_prompt_wins_no_record_is_shown(
     assert found.text == "fine"
     assert found.evidence == ()
     assert [r.sampling.n for r in chat.requests] == [1]
+
+
+def chat_of(crowd: MemoryHistoryStore) -> ScriptedChat:
+    """Answers with the last record shown, or a word."""
+
+    def answer(request: ChatRequest, sample: int) -> str:
+        said = [m["content"] for m in request.messages if m["role"] == "assistant"]
+        return said[-1 - sample % len(said)] if said else "calm"
+
+    return ScriptedChat(answer)
+
+
+@pytest.mark.parametrize("task", [HEADLINES, MOOD])
+def test_asking_an_llm_later_keeps_the_others_evidence(
+    tmp_path: Path, crowd: MemoryHistoryStore, task: TaskSpec
+) -> None:
+    """The base was judged without an LLM: it is judged anew, its weights stay."""
+    run(crowd, tmp_path, task)
+    path = base_path(tmp_path, task.name, RECIPE.name)
+    before = Weights.load(path)
+    report = run(crowd, tmp_path, task, plan=FitPlan(users=("u1",)), chat=chat_of(crowd))
+    assert (report.base_users, report.judged_users) == (0, 6)
+    gain = report.fitted[0].gate.verdicts["adapt"].gain
+    assert gain is not None
+    assert (gain.own, gain.others) == (3, 15)
+    after = Weights.load(path)
+    assert after.fingerprint == before.fingerprint
+    assert set(after.card.held_out["evidence"]) == {"history", "scripted"}
+    personalization(tmp_path, "u2", task, RECIPE, HashEncoder())  # an older head still opens
+    chat = chat_of(crowd)
+    again = run(crowd, tmp_path, task, plan=FitPlan(users=("u2",)), chat=chat)
+    assert again.judged_users == 0
+    assert {request.user for request in chat.requests} == {"u2"}
+
+
+def test_a_users_own_records_never_count_as_anothers(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    for _ in range(2):
+        report = run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u1",)))
+        gain = report.fitted[0].gate.verdicts["rerank"].gain
+        assert gain is not None
+        assert (gain.own, gain.others) == (3, 15)  # six users, three records each, less the own
+    assert b"u1" not in base_path(tmp_path, "mood", RECIPE.name).read_bytes()
+
+
+def test_equal_inputs_are_never_on_both_sides_of_the_split() -> None:
+    from hydra_cli.pipeline.contexts import encode_records
+    from hydra_cli.pipeline.fitting import split
+
+    texts = ["a a", "b b", "c c", "d d", "e e", "A  a", "f f", "b b"]
+    records = [Record("u", str(i), "mood", text, "calm") for i, text in enumerate(texts)]
+    history = encode_records(HashEncoder(), MOOD, "u", records)
+    found = split(history, MOOD, FitPlan())
+    assert [e.context.query.id for e in found.held] == ["6", "7"]
+    assert [r.id for r in found.past.records] == ["0", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("task", [HEADLINES, MOOD])
+@pytest.mark.parametrize("llm", [False, True])
+def test_eval_on_a_store_fits_what_fit_would(
+    tmp_path: Path, crowd: MemoryHistoryStore, task: TaskSpec, llm: bool
+) -> None:
+    """eval holds two records out of each user; fit finds a store without them."""
+    from hydra_cli.evaluation.methods import METHODS
+    from hydra_cli.evaluation.questions import build_contexts, from_store
+    from hydra_cli.evaluation.setting import Setting
+    from hydra_cli.evaluation.training import (
+        TrainingPlan,
+        fit_users,
+        labels_for,
+        train,
+        training_set,
+    )
+
+    older = MemoryHistoryStore()
+    for summary in crowd.users():
+        older.add(crowd.records(summary.user, task=task.name)[:-2])
+    chat = chat_of(crowd)
+    fitted = run(older, tmp_path, task, chat=chat if llm else None)
+    assert fitted.base_users == 6
+
+    questions = from_store(crowd, task, hold_out=2)
+    plan, use = TrainingPlan(llm=llm), METHODS["hydra-pers"].use
+    assert use is not None
+    setting = Setting(task, LABELS.answering)
+    material = training_set(None, questions, HashEncoder(), plan)
+    trained = train(
+        RECIPE, material, labels_for(RECIPE, use, setting, plan), HashEncoder(), chat,
+        gated=True, plan=plan, seed=0, progress=Silent(),
+    )  # fmt: skip
+    _, histories = build_contexts(questions, HashEncoder())
+    fits = fit_users(
+        trained, questions.task, histories, HashEncoder(), chat,
+        fitted=True, gated=True, plan=plan, seed=0, progress=Silent(),
+    )  # fmt: skip
+    trained.base.save(tmp_path / "eval-base")
+    stored = base_path(tmp_path, task.name, RECIPE.name)
+    assert (tmp_path / "eval-base").read_bytes() == stored.read_bytes()
+    for user, head in fits.heads.items():
+        head.save(tmp_path / "eval-head")
+        stored = head_path(tmp_path, user, task.name, RECIPE.name)
+        assert (tmp_path / "eval-head").read_bytes() == stored.read_bytes()
+    assert len(fits.heads) == 6
+
+
+def test_a_recipe_answers_on_its_own_first_stage(tmp_path: Path, crowd: MemoryHistoryStore) -> None:
+    from hydra_cli.pipeline.answering import draft
+    from hydra_cli.pipeline.contexts import load_context
+
+    hydra = recipe_named("hydra")
+    personal = personalization(tmp_path, "u1", MOOD, hydra, HashEncoder())
+    query = make_query("the tram", "u1", MOOD)
+    context = load_context(crowd, HashEncoder(), MOOD, query)
+    drafted = draft(context, MOOD, personal, AnswerPlan(k=2))
+    assert (drafted.plan.retriever, drafted.plan.shortlist, drafted.plan.k) == ("bm25", 10, 2)

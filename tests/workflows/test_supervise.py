@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest, Supervision
 from hydra_cli.core.records import History
 from hydra_cli.core.tasks import PRESETS
@@ -21,7 +22,9 @@ from hydra_cli.store.memory import ScriptedChat
 
 TASK = PRESETS["LaMP_4"]
 ALL: frozenset[Supervision] = frozenset({"relevance", "hydra_relevance", "quality"})
-PLAN = SupervisionPlan(needs=ALL, answers=True, plain=True, shortlist=3, k=2, n=5)
+PLAN = SupervisionPlan(
+    needs=ALL, answers=True, plain=True, answering=AnswerPlan(shortlist=3, k=2, n=5)
+)
 
 
 def test_every_label_is_asked_for_once(history: History) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Scorer, Supervision, TextEncoder
 from hydra_cli.core.records import History, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
@@ -54,6 +55,7 @@ class FactorizedRecipe:
 
     name: str = "hydra-pers"
     needs: frozenset[Supervision] = frozenset({"relevance", "quality"})
+    first_stage: FirstStage = ()
 
     def train_base(
         self,

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
+from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Supervision, TextEncoder
 from hydra_cli.core.records import History, QueryContext, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
@@ -18,6 +19,9 @@ from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs, stage_pai
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.hydra.training import DenseSettings, fit_heads, train_together
 from hydra_cli.modeling.weights import Card, Weights
+
+BM25_TEN: FirstStage = (("retriever", "bm25"), ("shortlist", 10))
+"""The paper's first stage: BM25's ten best records."""
 
 
 class HydraRecipe:
@@ -30,6 +34,7 @@ class HydraRecipe:
     """
 
     needs: frozenset[Supervision] = frozenset({"hydra_relevance", "quality"})
+    first_stage: FirstStage = BM25_TEN
 
     def __init__(self, settings: DenseSettings | None = None, *, name: str = "hydra") -> None:
         self.name = name

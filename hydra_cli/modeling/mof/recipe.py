@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Supervision, TextEncoder
 from hydra_cli.core.records import History, QueryContext, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.hydra.bases import OpenBases, part_of, under
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs
+from hydra_cli.modeling.hydra.recipe import BM25_TEN
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.mof.histories import router_rows
 from hydra_cli.modeling.mof.modules import FacetHeads, Router, uniform
@@ -35,6 +37,7 @@ class MofRecipe:
 
     name = "mof"
     needs: frozenset[Supervision] = frozenset({"hydra_relevance", "quality"})
+    first_stage: FirstStage = BM25_TEN
 
     def __init__(self, settings: FacetSettings | None = None) -> None:
         self.settings = settings or FacetSettings()

@@ -1,0 +1,194 @@
+"""What ``fit`` came to: which stage is on for whom, how much it helps, what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hydra_cli.cli import words
+from hydra_cli.core.verdicts import STAGES, Gate, Stage
+
+if TYPE_CHECKING:
+    from hydra_cli.core.tasks import TaskSpec
+    from hydra_cli.workflows.fit import FitReport, UserFit
+
+MOST_LINES = 20
+
+
+def render(
+    reports: Sequence[FitReport], tasks: Sequence[TaskSpec], *, as_json: bool, verbose: bool
+) -> None:
+    from hydra_cli.cli.render import print_json, printable, say
+    from hydra_cli.cli.render_usage import usage_line
+
+    if as_json:
+        print_json([as_mapping(r, task) for r, task in zip(reports, tasks, strict=True)])
+        return
+    for report, task in zip(reports, tasks, strict=True):
+        for text in [title(report), *stage_lines(report, task), *user_lines(report, task)]:
+            typer.echo(printable(text))
+        if verbose:
+            _print_figures(report)
+        typer.echo(printable(f"  next: {next_command(report, several=len(reports) > 1)}"))
+        if report.usage.calls or report.usage.cached_calls:
+            say(usage_line(report.usage))
+
+
+def title(report: FitReport) -> str:
+    """``replies: 2 users fitted, base trained on 2 users, no LLM was asked``."""
+    count = len(report.fitted)
+    who = report.fitted[0].user if count == 1 else f"{count} users"
+    parts = [f"{who} fitted"]
+    if report.base_users:
+        parts.append(f"base trained on {report.base_users} users")
+    elif report.judged_users:
+        parts.append(f"base judged anew on {report.judged_users} users")
+    asked = "no LLM was asked" if report.evidence == "history" else f"judged by {report.evidence}"
+    return f"{report.task}: {', '.join([*parts, asked])}"
+
+
+def stage_lines(report: FitReport, task: TaskSpec) -> list[str]:
+    """Each stage: on for whom, and by how much it helps."""
+    if len(report.fitted) == 1:
+        gate = report.fitted[0].gate
+        return [
+            f"  {words.NAMES[stage]:8}  {words.line(gate.verdicts[stage], task)}"
+            for stage in STAGES
+        ]
+    return [f"  {words.NAMES[stage]:8}  {_for_all(report, stage, task)}" for stage in STAGES]
+
+
+def user_lines(report: FitReport, task: TaskSpec) -> list[str]:
+    """A line for each user for whom other stages are on than for most."""
+    if len(report.fitted) < 2:
+        return []
+    usual = Counter(_switches(one.gate) for one in report.fitted).most_common(1)[0][0]
+    found = []
+    for one in report.fitted:
+        for stage, on, most in zip(STAGES, _switches(one.gate), usual, strict=True):
+            if on != most:
+                told = words.line(one.gate.verdicts[stage], task)
+                found.append(f"  {one.user}: {words.NAMES[stage]} {told}")
+    if len(found) > MOST_LINES:
+        return [*found[:MOST_LINES], f"  ... and {len(found) - MOST_LINES} more (--json has all)"]
+    return found
+
+
+def next_command(report: FitReport, *, several: bool) -> str:
+    """The one command that gets the user on."""
+    user = report.fitted[0].user if len(report.fitted) == 1 else None
+    named = f" --user {_quoted(user)}" if user else ""
+    of = f" --task {_quoted(report.task)}" if several else ""
+    gates = [one.gate for one in report.fitted] or [report.base_gate]
+    untested = any(v.code == "untested" for gate in gates for v in gate.verdicts.values())
+    if report.evidence == "history" and untested:
+        again = named or " --base"
+        return f"hydra-pers fit{again}{of} --supervision llm   (asks the LLM to judge the rest)"
+    asker = user or (report.fitted[0].user if report.fitted else "NAME")
+    return f'hydra-pers ask "..." --user {_quoted(asker)}{of}'
+
+
+def as_mapping(report: FitReport, task: TaskSpec) -> dict[str, Any]:
+    """Everything about a fit, for machines."""
+    from dataclasses import asdict
+
+    asked = report.evidence != "history"
+    return {
+        "task": report.task,
+        "recipe": report.recipe,
+        "supervision": f"llm ({report.evidence})" if asked else "history",
+        "base_users": report.base_users,
+        "base_lines": _lines(report.base_gate, task),
+        "base_gate": report.base_gate.card,
+        "fitted": [_user_mapping(one, task) for one in report.fitted],
+        "usage": asdict(report.usage),
+        "seconds": dict(report.seconds),
+        "next": next_command(report, several=True).partition("   ")[0],
+    }
+
+
+def _user_mapping(one: UserFit, task: TaskSpec) -> dict[str, Any]:
+    return {
+        "user": one.user,
+        "records": one.records,
+        "examples": one.examples,
+        "rerank": one.gate.rerank,
+        "adapt": one.gate.adapt,
+        "lines": _lines(one.gate, task),
+        "gate": one.gate.card,
+        "bytes": one.bytes,
+    }
+
+
+def _lines(gate: Gate, task: TaskSpec) -> list[str]:
+    return [f"{words.NAMES[stage]} {words.line(v, task)}" for stage, v in gate.verdicts.items()]
+
+
+def _for_all(report: FitReport, stage: Stage, task: TaskSpec) -> str:
+    on = sum(one.gate.verdicts[stage].on for one in report.fitted)
+    total = len(report.fitted)
+    verdict = report.base_gate.verdicts[stage]
+    if on in (0, total) and (on > 0) == verdict.on:
+        return f"{'on' if on else 'off'} for everyone{words.reason(verdict, task)}"
+    return f"on for {on} of {total} users; over all users {words.line(verdict, task)}"
+
+
+def _switches(gate: Gate) -> tuple[bool, ...]:
+    return tuple(gate.verdicts[stage].on for stage in STAGES)
+
+
+def _print_figures(report: FitReport) -> None:
+    from hydra_cli.cli.render import print_table
+
+    rows = []
+    for one in report.fitted:
+        for stage in STAGES:
+            verdict = one.gate.verdicts[stage]
+            gain = verdict.gain
+            figures = ("", "", "", "")
+            if gain is not None:
+                figures = (
+                    f"{gain.mean:+.3f} ± {gain.sd:.3f}",
+                    f"{gain.probability:.0%}",
+                    f"{gain.own} + {gain.others}",
+                    verdict.baseline,
+                )
+            rows.append((one.user, words.NAMES[stage], verdict.code, *figures))
+    columns = ("user", "stage", "verdict", "gain", "> 0", "own + others", "over")
+    print_table(f"{report.task} ({report.recipe})", columns, rows)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
+    from hydra_cli.cli.render import print_json, print_table, printable
+
+    if as_json:
+        print_json({"stages": stages, "prompt": prompt})
+        return
+    if not stages:
+        typer.echo("No LLM call and no cost: labels and verdicts come from the records.")
+        return
+    print_table(
+        "What this fit would use",
+        ("stage", "calls", "prompt tokens", "answer tokens (at most)", "dollars"),
+        [
+            (
+                name,
+                s["calls"],
+                s["prompt_tokens"],
+                s["completion_tokens"],
+                "unknown" if s["cost"] is None else f"{s['cost']:.4f}",
+            )
+            for name, s in stages.items()
+        ],
+    )
+    for message in prompt or ():
+        typer.echo(printable(f"[{message['role']}] {message['content']}"))

@@ -1,0 +1,124 @@
+"""The gate's figures in plain words: what a stage does for a user, and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hydra_cli.core.verdicts import STAGES, Stage, Standing, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hydra_cli.core.tasks import Kind, TaskSpec
+    from hydra_cli.core.verdicts import Gain, Gate
+
+NAMES: dict[Stage, str] = {"records": "records", "rerank": "reranker", "adapt": "adapter"}
+BASELINES = {
+    "plain": "the plain prompt",
+    "rag": "an answer without it",
+    "rerank": "an answer without it",
+    "records": "the first stage's order",
+    "majority": "the user's most frequent label",
+    "knn": "a vote of the most similar records",
+}
+SOURCES = {
+    "head": "their own head",
+    "population": "everyone's weights, no head of their own",
+    "built-in": "built-in weights, nothing was fitted yet",
+    "method": "as the method has it",
+}
+
+
+def line(verdict: Verdict, task: TaskSpec) -> str:
+    """``on: right 7 times of 10 instead of 5 (8 held-out records: could be luck)``."""
+    return f"{'on' if verdict.on else 'off'}{reason(verdict, task)}"
+
+
+def reason(verdict: Verdict, task: TaskSpec) -> str:
+    """What follows the word on or off."""
+    if verdict.code == "untested":
+        return ", untested: no LLM was asked about held-out records"
+    if verdict.code == "unused":
+        return ": no record is shown"
+    gain = verdict.gain
+    if gain is None or verdict.quality is None or verdict.without is None:
+        return " (judged by an earlier release)"
+    baseline = BASELINES.get(verdict.baseline, verdict.baseline)
+    told = compared(verdict.quality, verdict.without, task.kind, task.labels)
+    if verdict.method == "reranked":
+        told = f"the records it picks are {told}"
+    if verdict.code == "won" and verdict.quality <= verdict.without:
+        told = f"it helps others, {told}"
+    prefix = {
+        "level": f"no worse than {baseline}: ",
+        "unproven": "no clear gain: ",
+        "harmful": f"{baseline} does better: ",
+    }.get(verdict.code, "")
+    rival = ""
+    if verdict.rival:
+        rival = f"; yet {BASELINES[verdict.rival]}, which asks no LLM, does better"
+    return f": {prefix}{told} ({how_sure(gain)}){rival}"
+
+
+def compared(quality: float, without: float, kind: Kind, labels: Sequence[str] = ()) -> str:
+    """One number that people know, for means in [0, 1]."""
+    if kind == "generation":
+        if not without:
+            return f"{_number(quality * 100)} % of the words they really wrote instead of none"
+        change = (quality / without - 1.0) * 100.0
+        if abs(change) < 0.5:
+            return "as close to what they really wrote"
+        far = "closer to" if change > 0 else "farther from"
+        return f"{_number(abs(change), 0)} % {far} what they really wrote"
+    if kind == "rating" and labels:
+        span = float(labels[-1]) - float(labels[0])
+        off, before = ((1.0 - value) * span for value in (quality, without))
+        return f"off by {_number(off, 2)} instead of {_number(before, 2)}"
+    return f"right {_number(quality * 10)} times of 10 instead of {_number(without * 10)}"
+
+
+def how_sure(gain: Gain) -> str:
+    """``8 held-out records and 40 of others: could be luck``."""
+    certain = max(gain.probability, 1.0 - gain.probability)
+    steps = ((0.95, "hardly luck"), (0.8, "likely no luck"), (0.0, "could be luck"))
+    luck = next(said for least, said in steps if certain >= least)
+    if gain.own and gain.others:
+        return f"{gain.own} held-out records and {gain.others} of others: {luck}"
+    return f"{gain.own or gain.others} held-out records{'' if gain.own else ' of all'}: {luck}"
+
+
+def explained(standing: Standing, task: TaskSpec) -> dict[Stage, str]:
+    """Every stage in words, for ``--explain`` and ``--json``."""
+    if standing.source == "built-in":
+        return dict.fromkeys(STAGES, f"on; {SOURCES['built-in']} (`hydra-pers fit`)")
+    return {
+        stage: f"{line(verdict, task)}; {SOURCES[standing.source]}"
+        for stage, verdict in standing.gate.verdicts.items()
+    }
+
+
+def in_short(standing: Standing) -> str:
+    """``mia: records and adapter on; judged on 8 of their records``."""
+    if standing.source == "built-in":
+        return f"{standing.user}: {SOURCES['built-in']} (`hydra-pers fit`)"
+    return f"{standing.user}: {stages_on(standing.gate)}; {judged_on(standing.gate)}"
+
+
+def stages_on(gate: Gate) -> str:
+    """Which stages are on."""
+    on = [NAMES[stage] for stage in STAGES if gate.verdicts[stage].on]
+    if not on:
+        return "plain prompt, nothing else helped"
+    return f"{', '.join(on[:-1])}{' and ' if on[:-1] else ''}{on[-1]} on"
+
+
+def judged_on(gate: Gate) -> str:
+    """By how many records of whom."""
+    if gate.own:
+        return f"judged on {gate.own} of their records"
+    others = max((v.gain.others for v in gate.verdicts.values() if v.gain), default=0)
+    return f"judged on {others} records of all users" if others else "untested"
+
+
+def _number(value: float, digits: int = 1) -> str:
+    return f"{round(value, digits):g}"

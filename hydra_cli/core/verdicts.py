@@ -1,0 +1,181 @@
+"""What the gate found, in figures: which stage is on, over what, by how much, how surely.
+
+Cards of bases and heads keep these figures. Words are made where they are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Stage = Literal["records", "rerank", "adapt"]
+STAGES: tuple[Stage, ...] = ("records", "rerank", "adapt")
+
+Code = Literal["won", "level", "unproven", "harmful", "untested", "unused"]
+"""Why a stage is on or off.
+
+On: it ``won``, it is ``level`` with what it must not fall behind, or nobody could
+judge it (``untested``). Off: it won nothing beyond its noise (``unproven``), the
+baseline is better (``harmful``), or no record is shown, so it has nothing to do
+(``unused``).
+"""
+
+Source = Literal["head", "population", "built-in", "method"]
+"""Whose weights answer: the user's head, everyone's, the hand-set ones, a method of eval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A stage's gain over a baseline, as believed of one user: normal(mean, sd)."""
+
+    mean: float
+    sd: float
+    own: int
+    """Outcomes of the user's own that it stands on."""
+    others: int
+    """Outcomes of other users that it stands on."""
+
+    @property
+    def probability(self) -> float:
+        """That the gain is above zero."""
+        return 0.5 * math.erfc(-self.mean / (self.sd * math.sqrt(2.0)))
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Gain:
+        """From a card."""
+        return Gain(values["mean"], values["sd"], values["own"], values["others"])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One stage's. ``quality`` and ``without`` are the means, in [0, 1], of the
+    ``method`` with the stage and of the ``baseline``, over the user's own outcomes
+    where there are any, else over the others'.
+
+    ``rival`` is a control without an LLM that does better still.
+    """
+
+    on: bool
+    code: Code
+    method: str = ""
+    baseline: str = ""
+    gain: Gain | None = None
+    quality: float | None = None
+    without: float | None = None
+    rival: str = ""
+
+
+UNTESTED = Verdict(True, "untested")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The verdicts for one user, or for everyone without a head.
+
+    ``evidence`` is what judged: ``"history"`` where no LLM was asked, else the LLM's
+    name. ``quality`` holds every method's mean over ``own`` and ``others`` outcomes.
+    """
+
+    verdicts: Mapping[Stage, Verdict] = field(
+        default_factory=lambda: dict.fromkeys(STAGES, UNTESTED)
+    )
+    evidence: str = ""
+    quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def records(self) -> bool:
+        """Whether records are shown at all; without them, neither stage acts."""
+        return self.verdicts["records"].on
+
+    @property
+    def rerank(self) -> bool:
+        return self.verdicts["rerank"].on
+
+    @property
+    def adapt(self) -> bool:
+        return self.verdicts["adapt"].on
+
+    @property
+    def own(self) -> int:
+        """How many of the user's own held-out records judged."""
+        return max((v.gain.own for v in self.verdicts.values() if v.gain), default=0)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """As ``Card.gate`` and ``--json`` have it: plain values, no words."""
+        return {
+            **{stage: verdict.on for stage, verdict in self.verdicts.items()},
+            "verdicts": {stage: _figures(verdict) for stage, verdict in self.verdicts.items()},
+            "evidence": self.evidence,
+            "quality": {who: dict(means) for who, means in self.quality.items()},
+        }
+
+    @staticmethod
+    def of(card: Mapping[str, Any]) -> Gate:
+        """From a card; one of 0.1 kept sentences, and its figures beside them."""
+        if not card:
+            return Gate()
+        if "verdicts" not in card:
+            return _of_sentences(card)
+        return Gate(
+            {stage: _verdict(card["verdicts"][stage]) for stage in STAGES},
+            card.get("evidence", ""),
+            card.get("quality", {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Which weights answer for a user, and what the gate says about their stages."""
+
+    source: Source
+    user: str
+    gate: Gate = field(default_factory=Gate)
+
+
+def _figures(verdict: Verdict) -> dict[str, Any]:
+    values = asdict(verdict)
+    if verdict.gain is not None:
+        gain = {"mean": verdict.gain.mean, "sd": verdict.gain.sd}
+        gain["probability"] = verdict.gain.probability
+        counts = {"own": verdict.gain.own, "others": verdict.gain.others}
+        values["gain"] = {name: round(value, 4) for name, value in gain.items()} | counts
+    return values
+
+
+def _verdict(values: Mapping[str, Any]) -> Verdict:
+    gain = values.get("gain")
+    return Verdict(**{**values, "gain": Gain.of(gain) if gain else None})
+
+
+def _of_sentences(card: Mapping[str, Any]) -> Gate:
+    """A card of 0.1: its switches decide, its figures are read, its sentences are not."""
+    shown = bool(card.get("records", True))
+    means = card.get("quality", {})
+    verdicts: dict[Stage, Verdict] = {}
+    for stage in STAGES:
+        on = bool(card.get(stage, True))
+        found = card.get("gains", {}).get(stage, {})
+        over = {k.removeprefix("over "): g for k, g in found.items() if k.startswith("over ")}
+        if stage != "records" and not shown:
+            verdicts[stage] = Verdict(on, "unused")
+        elif not over:
+            verdicts[stage] = Verdict(on, "untested")
+        else:
+            baseline = next(iter(over))
+            gain = Gain.of(over[baseline])
+            good: Code = "level" if stage == "records" else "won"
+            bad: Code = "harmful" if stage == "records" else "unproven"
+            of = means.get("own" if gain.own else "others", {})
+            verdicts[stage] = Verdict(
+                on,
+                good if on else bad,
+                found.get("stage", ""),
+                baseline,
+                gain,
+                of.get(found.get("stage", "")),
+                of.get(baseline),
+            )
+    return Gate(verdicts, "", means)

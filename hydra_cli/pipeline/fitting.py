@@ -1,0 +1,287 @@
+"""Train a base, fit heads, judge both: on histories split into past and held out.
+
+No store is involved: ``fit`` brings histories from one, ``eval`` from its questions,
+and both get the same bytes. Neither base nor head sees a held-out record; the gate
+is decided on those alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, Scorer, TextEncoder
+from hydra_cli.core.records import History, TrainingExample, Usage
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Gate
+from hydra_cli.pipeline.outcomes import outcomes_of
+from hydra_cli.pipeline.supervision import (
+    SupervisionPlan,
+    label_requests,
+    pseudo_queries,
+    supervise,
+)
+
+if TYPE_CHECKING:
+    from hydra_cli.modeling.gate import Outcome
+    from hydra_cli.modeling.weights import Weights
+
+HISTORY = "history"
+"""The evidence of a gate that asked no LLM; otherwise it is the LLM's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitPlan:
+    """How much is trained on, the same for ``fit`` and ``eval``."""
+
+    per_user: int = 16
+    """Pseudo-queries a user."""
+    held_out: int = 8
+    """Newest records a user held out for the gate; a quarter of the history at the most."""
+    train_users: int = 100
+    """Users that train the base: those with most records."""
+    enough: int = 4
+    """Records a user needs to be among them."""
+    examples: int | None = None
+    """Pseudo-queries that train the base, at most; None: as many as its users have."""
+    judged: int = 200
+    """Held-out records that an LLM is asked about to judge the base, at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One user's records: the past, and the newest as pseudo-queries that judge.
+
+    A record whose input is held out, too, is in neither: it would tell the answer.
+    """
+
+    history: History
+    past: History
+    held: tuple[TrainingExample, ...]
+
+    @property
+    def user(self) -> str:
+        return self.history.user
+
+
+def split(history: History, task: TaskSpec, plan: FitPlan) -> Split:
+    """The history with its newest records held out."""
+    count = min(plan.held_out, len(history) // 4)
+    past = history.take(range(len(history) - count))
+    for record in history.records[len(history) - count :]:
+        past = past.without(record)
+    held = pseudo_queries(history, task, limit=count, seed=0, newest=True)
+    return Split(history, past, tuple(held))
+
+
+def trainers(
+    counts: Iterable[tuple[str, int]], plan: FitPlan, *, without: Collection[str] = ()
+) -> list[str]:
+    """The users that train the base, out of (user, records): those with most come first."""
+    most = sorted(counts, key=lambda item: (-item[1], item[0]))
+    chosen = [user for user, n in most if n >= plan.enough and user not in without]
+    return chosen[: plan.train_users]
+
+
+def training_examples(
+    splits: Sequence[Split], task: TaskSpec, plan: FitPlan, *, seed: int
+) -> list[TrainingExample]:
+    """What the base is trained on, without labels."""
+    each = plan.per_user
+    if plan.examples is not None and splits:
+        each = min(each, math.ceil(plan.examples / len(splits)))
+    found = [pseudo_queries(one.past, task, limit=each, seed=seed) for one in splits]
+    if plan.examples is None or sum(map(len, found)) <= plan.examples:
+        return [example for own in found for example in own]
+    # Users in turn, so that a short limit still hears everyone.
+    turns = [own[i] for i in range(each) for own in found if i < len(own)]
+    return turns[: plan.examples]
+
+
+def own_examples(
+    splits: Sequence[Split], task: TaskSpec, plan: FitPlan, *, seed: int
+) -> dict[str, list[TrainingExample]]:
+    """What each user's head is fitted on, without labels."""
+    return {one.user: pseudo_queries(one.past, task, limit=plan.per_user, seed=seed)
+            for one in splits}  # fmt: skip
+
+
+def judging_examples(
+    splits: Sequence[Split], plan: FitPlan, *, seed: int, asked: bool
+) -> list[TrainingExample]:
+    """The held-out records that judge the base: a draw where each costs LLM calls."""
+    held = [example for one in splits for example in one.held]
+    if not asked or len(held) <= plan.judged:
+        return held
+    kept = set(random.Random(f"{seed}\0judged").sample(range(len(held)), plan.judged))
+    return [example for i, example in enumerate(held) if i in kept]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A base with its gate in the card, and what is known of other users.
+
+    ``examples`` are those that it was trained on in this run, with their labels;
+    ``outcomes`` are the held-out ones of its users, named by pseudonyms.
+    """
+
+    base: Weights
+    examples: tuple[TrainingExample, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(slots=True)
+class Fitting:
+    """One recipe on one task. ``chat`` None makes and judges by the histories alone."""
+
+    recipe: Recipe
+    task: TaskSpec
+    encoder: TextEncoder
+    labels: SupervisionPlan
+    plan: FitPlan
+    chat: ChatModel | None
+    progress: Progress
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def evidence(self) -> str:
+        """What a gate of this run is decided by."""
+        return HISTORY if self.chat is None else self.chat.name
+
+    @property
+    def seed(self) -> int:
+        return self.labels.answering.seed
+
+    def train_base(self, splits: Sequence[Split], *, judged: bool = True) -> Trained:
+        """The base on the users' pasts, judged on what was held out of them."""
+        bare = training_examples(splits, self.task, self.plan, seed=self.seed)
+        examples = self._supervised(bare, self.chat)
+        base = self.recipe.train_base(
+            self.task,
+            examples,
+            [one.past for one in splits],
+            self.encoder,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        trained = Trained(base, tuple(examples))
+        return self.judge_base(trained, splits) if judged else trained
+
+    def opened(self, base: Weights) -> Trained:
+        """A base that was trained before, with the outcomes that its card has of this kind."""
+        from hydra_cli.modeling.gate import kept_outcomes
+
+        return Trained(base, (), kept_outcomes(base.card.held_out, self.evidence))
+
+    def judge_base(self, trained: Trained, splits: Sequence[Split]) -> Trained:
+        """The base with a gate of this run's evidence beside what its card has of other kinds."""
+        from hydra_cli.modeling.gate import decide, with_outcomes
+        from hydra_cli.modeling.weights import Weights
+
+        base = trained.base
+        scorer = self.recipe.scorer(base, None, self.task, self.encoder)
+        asked = self.chat is not None
+        examples = judging_examples(splits, self.plan, seed=self.seed, asked=asked)
+        outcomes = self._outcomes(examples, dict.fromkeys([s.user for s in splits], scorer), base)
+        gate = replace(decide([], outcomes), evidence=self.evidence)
+        held_out = with_outcomes(base.card.held_out, self.evidence, outcomes)
+        card = replace(base.card, gate=gate.card, held_out=held_out)
+        # The tensors stay as they are, so heads that stand on this base still do.
+        return Trained(Weights(card, base.tensors), trained.examples, tuple(outcomes))
+
+    def fit_heads(self, trained: Trained, splits: Sequence[Split]) -> dict[str, Weights]:
+        """Every user's head. Examples that the base was trained on keep their labels."""
+        own = own_examples(splits, self.task, self.plan, seed=self.seed)
+        if not own:
+            return {}
+        known = {_key(example): example for example in trained.examples}
+        missing = [e for examples in own.values() for e in examples if _key(e) not in known]
+        chat = self.chat if trained.base.heads_need_answers else None
+        known |= {_key(example): example for example in self._supervised(missing, chat)}
+        labelled = {user: [known[_key(e)] for e in examples] for user, examples in own.items()}
+        return self.recipe.fit_heads(
+            trained.base,
+            self.task,
+            labelled,
+            self.encoder,
+            seed=self.seed,
+            progress=self.progress,
+        )
+
+    def judge(
+        self, trained: Trained, splits: Sequence[Split], heads: Mapping[str, Weights]
+    ) -> tuple[dict[str, Weights], dict[str, Gate]]:
+        """The heads with their gates in the cards, and every user's gate."""
+        from hydra_cli.modeling.gate import decide, pseudonym
+        from hydra_cli.modeling.weights import Weights
+
+        base = trained.base
+        scorers = {
+            one.user: self.recipe.scorer(base, heads.get(one.user), self.task, self.encoder)
+            for one in splits
+        }
+        examples = [example for one in splits for example in one.held]
+        outcomes = self._outcomes(examples, scorers, base)
+        judged, gates = {}, {}
+        for one in splits:
+            name = pseudonym(base.fingerprint, one.user)
+            own = [outcome for outcome in outcomes if outcome.user == name]
+            others = [outcome for outcome in trained.outcomes if outcome.user != name]
+            gate = gates[one.user] = replace(decide(own, others), evidence=self.evidence)
+            if (head := heads.get(one.user)) is not None:
+                held = {"outcomes": [dict(outcome.quality) for outcome in own]}
+                card = replace(head.card, gate=gate.card, held_out=held)
+                judged[one.user] = Weights(card, head.tensors)
+        return judged, gates
+
+    def _supervised(
+        self, examples: Sequence[TrainingExample], chat: ChatModel | None
+    ) -> list[TrainingExample]:
+        shown, usage = supervise(
+            examples, self.task, self.labels, chat=chat, progress=self.progress
+        )
+        self.usage += usage
+        return shown
+
+    def _outcomes(
+        self, examples: Sequence[TrainingExample], scorers: Mapping[str, Scorer], base: Weights
+    ) -> list[Outcome]:
+        from hydra_cli.modeling.gate import pseudonym
+
+        labels = judging_labels(self.labels, asked=self.chat is not None)
+        shown, usage = supervise(
+            examples, self.task, labels, chat=self.chat, progress=self.progress
+        )
+        found, more = outcomes_of(
+            shown,
+            self.task,
+            labels,
+            scorer_of=scorers.__getitem__,
+            chat=self.chat,
+            progress=self.progress,
+        )
+        self.usage += usage + more
+        return [replace(o, user=pseudonym(base.fingerprint, o.user)) for o in found]
+
+
+def judging_labels(labels: SupervisionPlan, *, asked: bool) -> SupervisionPlan:
+    """What held-out records need: answers with and without evidence, no labels."""
+    return replace(labels, needs=frozenset(), plain=asked)
+
+
+def judging_requests(
+    examples: Sequence[TrainingExample], task: TaskSpec, labels: SupervisionPlan
+) -> list[ChatRequest]:
+    """The LLM calls that judging the examples makes, as far as they can be known before.
+
+    Calls on reranked evidence are counted with the first stage's, as long as it.
+    """
+    held = label_requests(examples, task, judging_labels(labels, asked=True))
+    return held + [request for request in held if len(request.messages) > 2]
+
+
+def _key(example: TrainingExample) -> tuple[str, str]:
+    return example.user, example.context.query.id

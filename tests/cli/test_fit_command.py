@@ -1,0 +1,132 @@
+"""``fit`` as people see it: plain words, figures for machines, hints that hold."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hydra_cli.cli import words
+from hydra_cli.cli.app import run
+from hydra_cli.cli.render_fit import render_price
+from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.verdicts import Gain, Verdict
+from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
+
+TEXTS = TaskSpec("replies", "generation", "")
+LABELS = TaskSpec("mood", "classification", "", labels=("a", "b"))
+STARS = TaskSpec("stars", "rating", "", labels=("1", "2", "3", "4", "5"))
+
+
+def said(call: Call) -> Reply:
+    return completion([f"Of course {i}! Mia" for i in range(call.n)], usage=tokens(20, 4))
+
+
+@pytest.fixture
+def store(tmp_path: Path, tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three users with twelve replies each; one input drives the terminal."""
+    rows = [
+        {
+            "user": user,
+            "id": str(i),
+            "input": f"where is item {i} of {user} \x1b[31m",
+            "output": f"{how} item {i} {user}",
+            "time": f"2025-03-{i + 1:02d}",
+        }
+        for user, how in (("mia", "Of course!"), ("ole", "Sent:"), ("e v", "Dear customer,"))
+        for i in range(12)
+    ]
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = tmp_path / "store"
+    monkeypatch.setenv("HYDRA_PERS_HOME", str(folder))
+    monkeypatch.setenv("HYDRA_PERS_ENCODER", str(tiny_encoder_path))
+    monkeypatch.setenv("HYDRA_PERS_MODEL", "openai/served")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    assert run(["ingest", str(lines), "--task", "replies", "--kind", "generation"]) == 0
+    return folder
+
+
+def invoke(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    capsys.readouterr()
+    assert run(shlex.split(line)) == 0
+    found = capsys.readouterr()
+    return found.out, found.err
+
+
+def test_the_hint_of_each_fit_does_what_it_says(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was untested is judged afterwards, by the user's records and the others'."""
+    with FaultServer(said) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        out, _ = invoke("fit --user 'e v'", capsys)
+        assert "adapter   on, untested" in out
+        assert server.calls == []
+        hint = out.split("next: hydra-pers ")[1].partition("   (")[0]
+        assert hint == "fit --user 'e v' --supervision llm"
+        out, _ = invoke(hint, capsys)
+        assert "base judged anew on 3 users" in out
+        assert "untested" not in out
+        assert "3 held-out records and 6 of others" in out
+        assert "next: hydra-pers ask" in out
+
+        out, _ = invoke("fit --base", capsys)
+        hint = out.split("next: hydra-pers ")[1].partition("   (")[0]
+        (report,) = json.loads(invoke(f"{hint} --json", capsys)[0])
+        assert report["base_users"] == 3
+        assert [one["user"] for one in report["fitted"]] == ["e v", "mia", "ole"]
+        for one in report["fitted"]:
+            assert one["gate"]["evidence"] == "openai/served"
+            found = one["gate"]["verdicts"]["adapt"]
+            assert found["code"] != "untested"
+            assert (found["gain"]["own"], found["gain"]["others"]) == (3, 6)
+
+        _, err = invoke("ask 'where is item 3' --user mia", capsys)
+        assert err.count("\n") == 1
+        assert err.startswith("mia: ")
+        assert "judged on 3 of their records" in err
+        found = json.loads(invoke("ask 'where is item 3' --user mia --json", capsys)[0])
+        assert set(found["stages"]) == {"records", "rerank", "adapt"}
+        assert found["gate"]["verdicts"]["adapt"]["gain"]["own"] == 3
+        assert found["gate"]["source"] == "head"
+
+
+def test_a_dry_run_without_calls_says_so_and_one_with_calls_asks_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FaultServer(said) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert "No LLM call and no cost" in invoke("fit --dry-run", capsys)[0]
+        assert json.loads(invoke("fit --dry-run --json", capsys)[0])["stages"] == {}
+        told = invoke("fit --dry-run --supervision llm --show-prompt", capsys)[0]
+        assert "where is item" in told
+        assert "\x1b" not in told, "a record's text drives no terminal"
+        told = json.loads(invoke("fit --dry-run --supervision llm --json", capsys)[0])
+        assert server.calls == []
+        assert all(stage["calls"] for stage in told["stages"].values())
+
+
+def test_a_prompt_of_a_dry_run_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = {"calls": 1, "prompt_tokens": 1, "completion_tokens": 1, "cost": None}
+    render_price({"labels": stage}, [{"role": "user", "content": "a\x1b[31m"}], False)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "quality", "without", "expected"),
+    [
+        (LABELS, 0.7, 0.5, "right 7 times of 10 instead of 5"),
+        (STARS, 0.9, 0.825, "off by 0.4 instead of 0.7"),
+        (TEXTS, 0.456, 0.4, "14 % closer to what they really wrote"),
+        (TEXTS, 0.3, 0.4, "25 % farther from what they really wrote"),
+    ],
+)
+def test_a_gain_is_one_number_that_people_know(
+    task: TaskSpec, quality: float, without: float, expected: str
+) -> None:
+    verdict = Verdict(True, "won", "adapt", "rag", Gain(0.05, 0.2, 8, 0), quality, without)
+    assert expected in words.line(verdict, task)
+    assert "(8 held-out records: could be luck)" in words.line(verdict, task)
