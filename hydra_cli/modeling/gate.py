@@ -160,8 +160,6 @@ def with_outcomes(
 ) -> dict[str, Any]:
     """A base's ``Card.held_out`` with these outcomes of one kind, others' left as they are."""
     kept = dict(held_out.get("evidence", {}))
-    if old := kept_outcomes(held_out, "history") if "outcomes" in held_out else ():
-        kept["history"] = [[outcome.user, dict(outcome.quality)] for outcome in old]
     kept[evidence] = [[outcome.user, dict(outcome.quality)] for outcome in outcomes]
     return {"evidence": kept}
 
@@ -169,13 +167,8 @@ def with_outcomes(
 def kept_outcomes(held_out: Mapping[str, Any], evidence: str) -> tuple[Outcome, ...]:
     """The outcomes of one kind in a base's card. Kinds never mix.
 
-    A base of 0.1 numbers its users and doesn't name its LLM: its outcomes are
-    taken where they were judged with an LLM as this evidence is, or without.
+    A base of 0.1 doesn't say whose its outcomes are: it has none to count on.
     """
-    if "outcomes" in held_out:
-        old = tuple(Outcome(f"user {n}", quality) for n, quality in held_out["outcomes"])
-        asked = any("rag" in outcome.quality for outcome in old)
-        return old if asked == (evidence != "history") else ()
     kept = held_out.get("evidence", {}).get(evidence, [])
     return tuple(Outcome(user, quality) for user, quality in kept)
 

@@ -184,12 +184,3 @@ def test_evidence_of_two_kinds_never_mixes() -> None:
     assert kept_outcomes(held_out, "history") == tuple(history)
     assert kept_outcomes(held_out, "some/llm") == tuple(asked)
     assert kept_outcomes(held_out, "another/llm") == ()
-
-
-def test_outcomes_of_the_first_release_count_for_their_kind() -> None:
-    old = {"outcomes": [[0, {"records": 0.4, "reranked": 0.5}]]}
-    assert len(kept_outcomes(old, "history")) == 1
-    assert kept_outcomes(old, "some/llm") == ()
-    both = with_outcomes(old, "some/llm", [Outcome("x", {"rag": 0.4})])
-    assert len(kept_outcomes(both, "history")) == 1
-    assert len(kept_outcomes({"outcomes": [[0, {"rag": 0.5}]]}, "some/llm")) == 1

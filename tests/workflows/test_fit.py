@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
 from tests.workflows.conftest import HEADLINES, MOOD
 
 RECIPE = recipe_named("hydra-pers")
+FIRST_RELEASE = Path(__file__).parents[1] / "data" / "first_release"
 LABELS = SupervisionPlan(needs=RECIPE.needs, answering=AnswerPlan(n=3))
 
 
@@ -281,3 +283,24 @@ def test_a_recipe_answers_on_its_own_first_stage(tmp_path: Path, crowd: MemoryHi
     context = load_context(crowd, HashEncoder(), MOOD, query)
     drafted = draft(context, MOOD, personal, AnswerPlan(k=2))
     assert (drafted.plan.retriever, drafted.plan.shortlist, drafted.plan.k) == ("bm25", 10, 2)
+
+
+def test_base_and_heads_of_the_first_release_open_and_are_judged_anew(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    """Made by 0.1: sentences in the cards, nobody's outcomes told apart."""
+    shutil.copytree(FIRST_RELEASE, tmp_path, dirs_exist_ok=True)
+    used = personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder())
+    head = Weights.load(head_path(tmp_path, "u1", "mood", RECIPE.name))
+    assert used.standing.source == "head"
+    assert "adapt_reason" in head.card.gate
+    assert (used.rerank, used.adapt) == (head.card.gate["rerank"], head.card.gate["adapt"])
+    before = Weights.load(base_path(tmp_path, "mood", RECIPE.name))
+    report = run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u2",)))
+    assert report.base_users == 0
+    gain = report.fitted[0].gate.verdicts["rerank"].gain
+    assert gain is not None
+    assert (gain.own, gain.others) == (3, 15)
+    after = Weights.load(base_path(tmp_path, "mood", RECIPE.name))
+    assert after.fingerprint == before.fingerprint
+    assert personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder()).standing.source == "head"
