@@ -86,7 +86,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path) -> None:
         assert b"License-Expression: Apache-2.0" in wheel.read(metadata)
     packaged = {name for name in names if ".dist-info/" not in name}
     assert packaged == sources()
-    assert {"hydra_cli/demo/histories.jsonl", "hydra_cli/py.typed"} <= packaged
+    demo = {
+        f"hydra_cli/demo/{name}" for name in ("histories.jsonl", "replies.jsonl", "config.toml")
+    }
+    assert demo | {"hydra_cli/py.typed"} <= packaged
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

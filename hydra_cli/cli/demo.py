@@ -29,8 +29,9 @@ def demo(
     """Ingest, fit and ask on a small sample, in a store that is removed afterwards.
 
     Six made-up editors wrote headlines for the same stories, each in their own
-    way, and sorted the same support tickets. Nothing but the models is fetched,
-    and nothing leaves this machine unless --model names a remote LLM.
+    way, and sorted the same support tickets; two agents of a shop answered the
+    same customers. Nothing but the models is fetched, and nothing leaves this
+    machine unless --model names a remote LLM.
 
     Example: hydra-pers demo --keep
     """
@@ -45,7 +46,7 @@ def demo(
         if tour.model == DEFAULT_MODEL:
             tour.run("models", "pull", DEFAULT_MODEL.removeprefix("local/"))
         tour.copy_config(SAMPLE / "config.toml")
-        tour.step("ingest", str(SAMPLE / "histories.jsonl"))
+        tour.step("ingest", str(SAMPLE / "histories.jsonl"), str(SAMPLE / "replies.jsonl"))
         tour.step("users")
         tour.step("history", QUESTIONS[0].user, "--task", QUESTIONS[0].task, "--limit", "3")
         tour.step("fit")
@@ -160,26 +161,54 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
-    """Each query with its answers side by side and the user's own below; then what helped."""
+    """Each query with its answers and the user's own below; then what helped."""
     from hydra_cli.cli import words
-    from hydra_cli.cli.render import print_table, printable
+    from hydra_cli.cli.render import printable
     from hydra_cli.workflows.demo import verdict
 
     typer.echo("Queries that no history holds, answered in three ways:\n")
     for comparison in comparisons:
-        question = comparison.question
-        rows: list[Sequence[Any]] = [
-            (way.name, way.text, f"{way.closeness:.2f}", f"{way.seconds:.1f} s")
-            for way in comparison.ways
-        ]
-        rows.append((f"{question.user}'s own", question.own, "", ""))
-        title = f"{question.user}, {question.task}: {question.text}"
-        print_table(title, ("way", "answer", "closeness", "time"), rows)
+        if "\n" in comparison.question.own:
+            show_letters(comparison)
+        else:
+            show_lines(comparison)
         typer.echo(printable(f"  {words.in_short(comparison.standing)}"))
         typer.echo()
     for line in verdict(comparisons):
         typer.echo(line)
     typer.echo(
-        "Three queries prove nothing, and the embedded LLM is tiny: it is there so that a first\n"
-        "run needs no key. --model takes any other; docs/results.md holds measured comparisons."
+        f"{len(comparisons)} queries prove nothing, and the embedded LLM is small: it is there so "
+        "that a first\nrun needs no key. --model takes any other; docs/results.md holds measured "
+        "comparisons."
     )
+
+
+def show_lines(comparison: Comparison) -> None:
+    """Answers of one line, one below the other."""
+    from hydra_cli.cli.render import print_table
+
+    question = comparison.question
+    rows: list[Sequence[Any]] = [
+        (way.name, way.text, f"{way.closeness:.2f}", f"{way.seconds:.1f} s")
+        for way in comparison.ways
+    ]
+    rows.append((f"{question.user}'s own", question.own, "", ""))
+    title = f"{question.user}, {question.task}: {question.text}"
+    print_table(title, ("way", "answer", "closeness", "time"), rows)
+
+
+def show_letters(comparison: Comparison) -> None:
+    """Answers of several lines, each under its heading."""
+    from textwrap import indent
+
+    from hydra_cli.cli.render import printable
+
+    question = comparison.question
+    blocks = [(f"{question.user}, {question.task}", question.text)]
+    blocks += [
+        (f"{way.name} (closeness {way.closeness:.2f}, {way.seconds:.1f} s)", way.text)
+        for way in comparison.ways
+    ]
+    blocks.append((f"{question.user}'s own", question.own))
+    for heading, text in blocks:
+        typer.echo(f"{heading}:\n{indent(printable(text), '    ')}\n")

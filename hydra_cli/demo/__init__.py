@@ -1,5 +1,7 @@
-"""A small sample: six made-up editors, the same fourteen stories and twelve tickets.
+"""A small sample: six made-up editors and two agents of a made-up shop.
 
-``histories.jsonl`` holds what each of them made of it, ``config.toml`` declares
-the two tasks. Everything in it is invented for this project.
+``histories.jsonl``: what each editor made of the same fourteen stories and
+twelve tickets. ``replies.jsonl``: how each agent answered the same twenty
+messages, in several lines. ``config.toml`` declares the three tasks.
+Everything in it is invented for this project.
 """

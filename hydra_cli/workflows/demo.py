@@ -49,6 +49,16 @@ QUESTIONS = (
         "Since the last update the app shows an error whenever I upload a photo.",
         "P1",
     ),
+    Question(
+        "greta",
+        "replies",
+        "The teapot arrived with a chipped spout. I have a photo.\nOrder 20977, Anna Berg",
+        "Dear Ms Berg,\n\nI am sorry to hear that the teapot arrived with a chipped spout.\n\n"
+        "- A new teapot leaves us tomorrow, free of charge.\n"
+        "- Please keep the photo, the carrier may ask for it.\n"
+        "- You need not return the old teapot.\n\n"
+        "Kind regards,\nGreta Lindqvist\nTilda & Finch, Customer Service",
+    ),
 )
 
 
@@ -105,9 +115,11 @@ def compare(
 def closeness(text: str, own: str, task: TaskSpec) -> float:
     """1 for the same label; else the share of common characters, upper and lower case apart.
 
-    ROUGE would not see the habits that the sample is about: case and punctuation.
+    ROUGE would not see the habits that the sample is about: case, punctuation and lines.
     """
-    return float(text == own) if task.closed else SequenceMatcher(None, text, own).ratio()
+    if task.closed:
+        return float(text == own)
+    return SequenceMatcher(None, text, own, autojunk=False).ratio()
 
 
 def verdict(comparisons: Sequence[Comparison]) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from hydra_cli import wiring
 from hydra_cli.cli.app import run
 from hydra_cli.config import DEFAULT_ENCODER, DEFAULT_MODEL, task_from_mapping
+from hydra_cli.core.answer_shape import line_count
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
@@ -23,6 +24,7 @@ from hydra_cli.workflows import models
 from hydra_cli.workflows.demo import QUESTIONS, SAMPLE, Comparison, Way, closeness, verdict
 
 ROWS = [json.loads(line) for line in (SAMPLE / "histories.jsonl").open(encoding="utf-8")]
+REPLIES = [json.loads(line) for line in (SAMPLE / "replies.jsonl").open(encoding="utf-8")]
 HEADLINES = [row for row in ROWS if row["task"] == "headlines"]
 HABITS: Mapping[str, Any] = {
     "ada": lambda text: text == text.lower(),
@@ -52,12 +54,27 @@ def test_habits_are_visible_and_of_one_user_alone(user: str) -> None:
     assert all(share(other) < 0.2 for other in HABITS if other != user)
 
 
+HANDS: Mapping[str, Any] = {
+    "greta": lambda text: text.startswith("Dear M") and "\n\n- " in text and "Lindqvist" in text,
+    "hugo": lambda text: text.startswith("Hi ") and text.endswith("\nHugo") and "- " not in text,
+}
+
+
+def test_the_agents_write_several_lines_each_in_a_hand_of_their_own() -> None:
+    assert Counter(row["user"] for row in REPLIES) == {"greta": 20, "hugo": 20}
+    assert len({row["output"] for row in REPLIES}) == 40
+    for row in REPLIES:
+        assert 3 <= line_count(row["output"]) <= 12
+        assert [user for user, hand in HANDS.items() if hand(row["output"])] == [row["user"]]
+
+
 def test_no_history_holds_a_question() -> None:
-    held = {row["input"] for row in ROWS} | {row["output"] for row in HEADLINES}
+    rows = ROWS + REPLIES
+    held = {row["input"] for row in rows} | {row["output"] for row in HEADLINES + REPLIES}
     for question in QUESTIONS:
         assert question.text not in held
-        assert question.own not in {row["output"] for row in HEADLINES}
-        assert question.user in HABITS
+        assert question.own not in {row["output"] for row in HEADLINES + REPLIES}
+        assert question.user in {**HABITS, **HANDS}
 
 
 TASK = TaskSpec("headlines", "generation", "")
@@ -96,6 +113,8 @@ def test_closeness_sees_case_where_text_is_free() -> None:
     labels = task_from_mapping("t", {"kind": "classification"})
     assert closeness("a b", "a b", free) == 1.0
     assert 0.0 < closeness("A b", "a b", free) < 1.0
+    letter = "Dear Ms Hale,\n\nthe mug is safe to wash.\n" * 8
+    assert closeness(letter, letter + "x", free) > 0.99
     assert closeness("P2", "P1", labels) == 0.0
 
 
@@ -123,13 +142,15 @@ def test_every_step_is_shown_as_its_command(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert run(["demo"]) == 0
-    shown = capfd.readouterr().out
+    shown, said = capfd.readouterr()
     commands = [line.split()[2] for line in shown.splitlines() if line.startswith("$ hydra-pers")]
     assert commands == ["models", "models", "ingest", "users", "history", "fit", "fit", "ask"]
     assert "--store" in shown
     for way in ("plain", "RAG", "personalized", "ada's own"):
         assert way in shown
-    assert "Three queries prove nothing" in shown
+    assert "    Order 20977, Anna Berg\n" in shown
+    assert "replies: texts of 4 to 11 lines, answers may take 120 tokens" in said
+    assert "4 queries prove nothing" in shown
     assert list(tmp_path.glob("hydra-pers-demo-*")) == []
 
 
@@ -139,13 +160,13 @@ def test_json_holds_steps_and_answers_and_keep_leaves_the_store(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert run(["demo", "--json", "--keep", "--model", "openai/some-model"]) == 0
     found = json.loads(capfd.readouterr().out)
-    assert [len(answer["ways"]) for answer in found["answers"]] == [3, 3, 3]
+    assert [len(answer["ways"]) for answer in found["answers"]] == [3, 3, 3, 3]
     assert sum("models pull" in step["command"] for step in found["steps"]) == 1
     assert " --model openai/some-model " in found["steps"][-1]["command"]
     (store,) = tmp_path.glob("hydra-pers-demo-*")
     assert found["store"] == str(store)
     assert run(["users", "--store", str(store), "--json"]) == 0
-    assert len(json.loads(capfd.readouterr().out)) == 6
+    assert len(json.loads(capfd.readouterr().out)) == 8
 
 
 def test_a_failing_step_leaves_nothing_behind(
