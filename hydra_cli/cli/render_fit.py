@@ -46,7 +46,7 @@ def title(report: FitReport) -> str:
         parts.append(f"base trained on {report.base_users} users")
     elif report.judged_users:
         parts.append(f"base judged anew on {report.judged_users} users")
-    asked = "no LLM was asked" if report.evidence == "history" else f"judged by {report.evidence}"
+    asked = "no LLM was asked" if report.evidence == "history" else f"with {report.evidence}"
     return f"{report.task}: {', '.join([*parts, asked])}"
 
 
@@ -168,7 +168,7 @@ def _quoted(text: str) -> str:
 
 
 def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
-    from hydra_cli.cli.render import print_json, print_table, printable
+    from hydra_cli.cli.render import print_json, printable
 
     if as_json:
         print_json({"stages": stages, "prompt": prompt})
@@ -176,6 +176,17 @@ def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
     if not stages:
         typer.echo("No LLM call and no cost: labels and verdicts come from the records.")
         return
+    if not any(stage["calls"] for stage in stages.values()):
+        typer.echo("No LLM call and no cost: every answer is kept already.")
+    else:
+        _print_price(stages)
+    for message in prompt or ():
+        typer.echo(printable(f"[{message['role']}] {message['content']}"))
+
+
+def _print_price(stages: dict[str, Any]) -> None:
+    from hydra_cli.cli.render import print_table
+
     print_table(
         "What this fit would use",
         ("stage", "calls", "prompt tokens", "answer tokens (at most)", "dollars"),
@@ -190,5 +201,3 @@ def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
             for name, s in stages.items()
         ],
     )
-    for message in prompt or ():
-        typer.echo(printable(f"[{message['role']}] {message['content']}"))

@@ -63,8 +63,11 @@ def reason(verdict: Verdict, task: TaskSpec) -> str:
 def compared(quality: float, without: float, kind: Kind, labels: Sequence[str] = ()) -> str:
     """One number that people know, for means in [0, 1]."""
     if kind == "generation":
+        if quality >= 3.0 * without > 0:
+            return f"{_number(quality / without, 0)} times as close to what they really wrote"
         if not without:
-            return f"{_number(quality * 100)} % of the words they really wrote instead of none"
+            near = "close to what they really wrote" if quality else "as far from it"
+            return f"{near}, where without it nothing matched"
         change = (quality / without - 1.0) * 100.0
         if abs(change) < 0.5:
             return "as close to what they really wrote"

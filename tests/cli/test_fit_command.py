@@ -69,6 +69,7 @@ def test_the_hint_of_each_fit_does_what_it_says(
         assert hint == "fit --user 'e v' --supervision llm"
         out, _ = invoke(hint, capsys)
         assert "base judged anew on 3 users" in out
+        assert "every answer is kept" in invoke(f"{hint} --dry-run", capsys)[0]
         assert "untested" not in out
         assert "3 held-out records and 6 of others" in out
         assert "next: hydra-pers ask" in out
@@ -121,6 +122,8 @@ def test_a_prompt_of_a_dry_run_is_escaped(capsys: pytest.CaptureFixture[str]) ->
         (LABELS, 0.7, 0.5, "right 7 times of 10 instead of 5"),
         (STARS, 0.9, 0.825, "off by 0.4 instead of 0.7"),
         (TEXTS, 0.456, 0.4, "14 % closer to what they really wrote"),
+        (TEXTS, 0.6, 0.1, "6 times as close to what they really wrote"),
+        (TEXTS, 0.6, 0.0, "where without it nothing matched"),
         (TEXTS, 0.3, 0.4, "25 % farther from what they really wrote"),
     ],
 )
