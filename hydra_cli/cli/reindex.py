@@ -8,7 +8,7 @@ from hydra_cli.cli.options import EncoderOption, JsonOption, StoreOption
 def reindex(
     encoder: EncoderOption = None, store: StoreOption = None, json: JsonOption = False
 ) -> None:
-    """Embed every record again from its text, with the same encoder or another.
+    """Embed every record from its text, with the same encoder or another.
 
     Example: hydra-pers reindex --encoder BAAI/bge-small-en-v1.5
     """
@@ -20,15 +20,20 @@ def reindex(
     from hydra_cli.wiring import open_encoder
     from hydra_cli.workflows.reindex import reindex as run
 
-    settings = load_settings(store).override(encoder=encoder)
+    configured = load_settings(store)
+    settings = configured.override(encoder=encoder)
     opened = LanceHistoryStore.open(settings.store, create=False)
     with progress_bar() as bar:
-        done = run(opened, open_encoder(settings), progress=bar)
+        done = run(
+            opened,
+            open_encoder(settings),
+            closed=lambda task: settings.spec(task).closed,
+            progress=bar,
+        )
     if json:
         print_json(asdict(done))
     say(f"embedded {done.records:,} records with {done.encoder}")
-    if done.changed:
-        say(
-            f"note: put `encoder = {settings.encoder!r}` into {settings.store / 'config.toml'}, "
-            "and run `hydra-pers fit --base`: bases and heads were made for the old encoder"
-        )
+    if settings.encoder != configured.encoder:
+        say(f"next: hydra-pers config set encoder {settings.encoder}")
+    if done.changed and done.bases:
+        say("next: hydra-pers fit --base (bases and heads were made for the old encoder)")

@@ -17,6 +17,7 @@ from hydra_cli.core.files import name_of
 from hydra_cli.store import journal
 from hydra_cli.store.findings import Finding, note, ok, problem
 from hydra_cli.store.folder import StoreFolder
+from hydra_cli.store.forgetting import OPERATION as FORGET
 
 if TYPE_CHECKING:
     from hydra_cli.modeling.weights import Weights
@@ -67,8 +68,7 @@ def check_work(folder: StoreFolder) -> list[Finding]:
     """Unfinished work, and temporary files of killed writers."""
     found = []
     for entry in journal.unfinished(folder.work):
-        hint = "any next command finishes it, `hydra-pers doctor --fix` too"
-        found.append(problem("work", f"an interrupted {entry.operation}", hint=hint))
+        found.append(_interrupted(entry))
     old = time.time() - _TEMPORARY_SECONDS
     stray = [
         path
@@ -83,6 +83,15 @@ def check_work(folder: StoreFolder) -> list[Finding]:
         text = f"{len(stray)} temporary files of killed processes"
         found.append(problem("work", text, repair=partial(_remove, stray)))
     return found or [ok("work", "nothing is unfinished")]
+
+
+def _interrupted(entry: journal.Unfinished) -> Finding:
+    text = f"`{entry.described}` was interrupted" if entry.operation else "a damaged note"
+    if entry.operation == FORGET:
+        hint = "any next command finishes it, `hydra-pers doctor --fix` too"
+        return problem("work", text, hint=hint)
+    hint = "run it again: nothing is done twice; `hydra-pers doctor --fix` drops the note"
+    return problem("work", text, hint=hint, repair=partial(journal.drop, entry))
 
 
 def check_settings(folder: StoreFolder) -> list[Finding]:

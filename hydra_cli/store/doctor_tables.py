@@ -102,7 +102,11 @@ def _check_vectors(store: LanceHistoryStore) -> list[Finding]:
         said = tables.encoder_of(store.dataset(name).schema)
         if name != own:
             text = f"vectors of another encoder ({said.name or said.fingerprint[:12]}) lie about"
-            found.append(problem("vectors", text, repair=locked(store, store.drop_table, name)))
+            hint = "`hydra-pers doctor --fix` drops them"
+            if said.name is not None:
+                hint = f"`hydra-pers reindex --encoder {said.name}` goes on with them, {hint}"
+            repair = locked(store, store.drop_table, name)
+            found.append(problem("vectors", text, hint=hint, repair=repair))
             continue
         if encoder is None or said.dimension != encoder.dimension:
             text = "store.json and the vectors name different dimensions"

@@ -21,6 +21,8 @@ from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.rows import mixed_keys, to_records, vector_rows
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from hydra_cli.core.records import Vectors
 
 _ROWS = 1024
@@ -30,39 +32,44 @@ Embed = Callable[[Sequence[str]], "Vectors"]
 
 
 class Reindex:
-    """One run over every record that has vectors."""
+    """One run over every record. ``closed`` tells the tasks whose outputs are not embedded."""
 
-    def __init__(self, store: LanceHistoryStore, encoder: EncoderInfo) -> None:
+    def __init__(
+        self, store: LanceHistoryStore, encoder: EncoderInfo, closed: Callable[[str], bool]
+    ) -> None:
         self._store = store
         self._encoder = encoder
-        self._old = store.vector_table()
+        self._closed = closed
         held = store.encoder
-        self.changed = held is None or held.fingerprint != encoder.fingerprint
+        self.changed = held is not None and held.fingerprint != encoder.fingerprint
         # With the same encoder again, the old table is the new one: vectors are replaced in place.
+        self._in_place = held is not None and not self.changed
         self._new = tables.vector_table_name(encoder.fingerprint)
         with store_errors(store.folder.root, "reindex"), store.lock.held():
             store.create_vector_table(encoder)
 
     def pending(self) -> int:
-        """Records that have old vectors and no new ones."""
-        return int(self._todo().num_rows)
+        """Records that ``run`` would embed."""
+        return len(self._todo())
 
     def run(self, embed: Embed, progress: Callable[[int], None]) -> int:
         """Embed what is pending, a batch at a time; the lock is held for writing only."""
         done = 0
-        for batch, with_output in self._batches():
+        for batch in self._batches():
             inputs = embed([record.input for record in batch])
-            texts = [r.output for r, o in zip(batch, with_output, strict=True) if o]
-            self._write(batch, with_output, inputs, embed(texts) if texts else inputs[:0])
+            texts = [record.output for record in batch if not self._closed(record.task)]
+            self._write(batch, inputs, embed(texts) if texts else inputs[:0])
             done += len(batch)
             progress(len(batch))
+        # What a writer adds meanwhile is all that is left to do.
+        self._in_place = False
         return done
 
     def finish(self) -> bool:
         """Name the new encoder, drop the old vectors; False where records came meanwhile."""
         store = self._store
         with store_errors(store.folder.root, "reindex"), store.lock.held():
-            if self.changed and self.pending():
+            if self.pending():
                 return False
             upkeep.maintain(store.table(self._new))
             store.folder.save_card(store.folder.load_card().with_encoder(self._encoder))
@@ -71,26 +78,20 @@ class Reindex:
                     store.drop_table(name)
         return True
 
-    def _todo(self) -> pa.Table:
-        """(user_key, record_key, has_output) of what is to be embedded."""
-        columns = {
-            "user_key": "user_key",
-            "record_key": "record_key",
-            "has_output": "output_vector IS NOT NULL",
-        }
-        held = self._store.dataset(self._old or self._new).to_table(columns=columns)
-        if not self.changed:
-            return held
-        done = self._store.dataset(self._new).to_table(columns=["user_key", "record_key"])
-        return held.filter(pa.array(~np.isin(mixed_keys(held), mixed_keys(done))))
+    def _todo(self) -> NDArray[np.uint64]:
+        """Mixed keys of what is to be embedded, sorted, (n,)."""
+        columns = ["user_key", "record_key"]
+        keys = mixed_keys(self._store.dataset(tables.RECORDS).to_table(columns=columns))
+        if not self._in_place:
+            done = mixed_keys(self._store.dataset(self._new).to_table(columns=columns))
+            keys = keys[~np.isin(keys, done)]
+        keys.sort()
+        return keys
 
-    def _batches(self) -> Iterator[tuple[list[Record], list[bool]]]:
-        todo = self._store.read(self._todo)
-        if todo.num_rows == 0:
+    def _batches(self) -> Iterator[list[Record]]:
+        keys = self._store.read(self._todo)
+        if not len(keys):
             return
-        keys = mixed_keys(todo)
-        order = np.argsort(keys)
-        keys, outputs = keys[order], todo["has_output"].to_numpy()[order]
         columns = ["user_key", "record_key", *tables.SHOWN]
         rows = self._store.dataset(tables.RECORDS).to_batches(columns=columns, batch_size=_ROWS)
         for batch in rows:
@@ -99,16 +100,15 @@ class Reindex:
             wanted = keys[at] == mixed_keys(table)
             if wanted.any():
                 chosen = table.filter(pa.array(wanted)).select(tables.SHOWN)
-                yield to_records(chosen, ordered=False), outputs[at[wanted]].tolist()
+                yield to_records(chosen, ordered=False)
 
-    def _write(
-        self, batch: list[Record], with_output: list[bool], inputs: Vectors, outputs: Vectors
-    ) -> None:
+    def _write(self, batch: list[Record], inputs: Vectors, outputs: Vectors) -> None:
         store, given = self._store, iter(outputs)
         groups: dict[tuple[str, str], list[tuple[str, Vectors, Vectors | None]]] = {}
-        for record, vector, has_output in zip(batch, inputs, with_output, strict=True):
+        for record, vector in zip(batch, inputs, strict=True):
             group = groups.setdefault((record.user, record.task), [])
-            group.append((record.id, vector, next(given) if has_output else None))
+            output = None if self._closed(record.task) else next(given)
+            group.append((record.id, vector, output))
         rows = pa.concat_tables(
             vector_rows(user, task, vectors, self._encoder)
             for (user, task), vectors in groups.items()
@@ -121,5 +121,8 @@ class Reindex:
             )
             rows = rows.filter(pa.array(np.isin(mixed_keys(rows), mixed_keys(there))))
             merge = store.table(self._new).merge_insert(["user_key", "record_key"])
-            merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            # Closed tasks have no output vectors; LanceDB would call a null "bad".
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(
+                rows, on_bad_vectors="null"
+            )
             upkeep.upkeep(store.table(self._new))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,21 +20,29 @@ class Reindexed:
     records: int
     encoder: str
     changed: bool
-    """Whether the store's encoder is another one now."""
+    """Whether the store's vectors were another encoder's before."""
+    bases: bool
+    """Whether the store holds bases, which are made for one encoder."""
 
 
-def reindex(store: LanceHistoryStore, encoder: TextEncoder, *, progress: Progress) -> Reindexed:
-    """Make the vectors of every record that has some with ``encoder``.
+def reindex(
+    store: LanceHistoryStore,
+    encoder: TextEncoder,
+    *,
+    closed: Callable[[str], bool],
+    progress: Progress,
+) -> Reindexed:
+    """Make the vectors of every record with ``encoder``; the outputs of closed tasks have none.
 
-    An interrupted run goes on where it stopped. Records without vectors get
-    theirs when they are first needed.
+    With another encoder, an interrupted run goes on where it stopped.
     """
     info = EncoderInfo(encoder.fingerprint, encoder.dimension, encoder.name)
-    work = Reindex(store, info)
+    work = Reindex(store, info, closed)
     done = 0
     with noted_work(store.folder.work, "reindex"):
         while True:
             progress.start("embedding", work.pending())
             done += work.run(encoder.encode, progress.advance)
             if work.finish():
-                return Reindexed(done, encoder.name, work.changed)
+                bases = any(store.folder.models.rglob("base.*.safetensors"))
+                return Reindexed(done, encoder.name, work.changed, bases)

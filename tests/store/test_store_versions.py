@@ -16,7 +16,7 @@ import pytest
 from hydra_cli.core.errors import StoreError
 from hydra_cli.core.records import Record
 from hydra_cli.store import forgetting as store_forget
-from hydra_cli.store import migrations
+from hydra_cli.store import journal, migrations
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.reindexing import Reindex
@@ -142,38 +142,51 @@ def store(tmp_path: Path) -> LanceHistoryStore:
     return store
 
 
-def test_reindex_embeds_from_the_text_and_drops_the_old(store: LanceHistoryStore) -> None:
+def no_task(task: str) -> bool:
+    return False
+
+
+def test_reindex_embeds_every_record_and_drops_the_old(store: LanceHistoryStore) -> None:
     encoder = FakeEncoder("new", 5)
-    done = reindex(store, encoder, progress=Silent())
-    assert (done.records, done.changed) == (10, True)
+    done = reindex(store, encoder, closed=lambda task: task == "second", progress=Silent())
+    assert (done.records, done.changed, done.bases) == (17, True, False)
     assert store.encoder is not None
     assert (store.encoder.name, store.encoder.dimension) == ("new", 5)
-    for user in ("u1", "u2"):
-        own = store.records(user, task="t")
-        found = store.vectors(user, "t", [r.id for r in own])
-        for i, item in enumerate(own):
+    for user, task in (("u1", "t"), ("u2", "t"), ("u3", "t"), ("u1", "second")):
+        own = store.records(user, task=task)
+        found = store.vectors(user, task, [r.id for r in own])
+        for item in own:
             np.testing.assert_array_equal(found[item.id][0], encoder.encode([item.input])[0])
             output = found[item.id][1]
-            assert (output is None) == (i % 2 == 1)
-            if output is not None:
+            if task == "second":
+                assert output is None
+            else:
                 np.testing.assert_array_equal(output, encoder.encode([item.output])[0])
-    assert store.vectors("u3", "t", ["u3-1"]) == {}
     assert [name for name in store.table_names() if name.startswith("vectors")] == [
         store.vector_table()
     ]
-    store.put_vectors("u3", "t", encoder.fingerprint, [("u3-1", encoder.encode(["x"])[0], None)])
 
 
 def test_reindex_with_the_same_encoder_replaces(store: LanceHistoryStore) -> None:
     encoder = FakeEncoder("new", 5)
-    reindex(store, encoder, progress=Silent())
-    store.put_vectors("u3", "t", encoder.fingerprint, [("u3-1", encoder.encode(["x"])[0], None)])
-    done = reindex(store, encoder, progress=Silent())
-    assert (done.records, done.changed) == (11, False)
-    text = store.records("u3")[1].input
-    found = store.vectors("u3", "t", [store.records("u3")[1].id])
-    if found:
-        np.testing.assert_array_equal(next(iter(found.values()))[0], encoder.encode([text])[0])
+    reindex(store, encoder, closed=no_task, progress=Silent())
+    wrong = encoder.encode(["x"])[0]
+    store.add([record("u4", 1)])
+    store.put_vectors("u4", "t", encoder.fingerprint, [("u4-1", wrong, None)])
+    done = reindex(store, encoder, closed=no_task, progress=Silent())
+    assert (done.records, done.changed) == (18, False)
+    (own,) = store.records("u4")
+    right = encoder.encode([own.input])[0]
+    assert not np.array_equal(wrong, right)
+    np.testing.assert_array_equal(store.vectors("u4", "t", ["u4-1"])["u4-1"][0], right)
+
+
+def test_reindex_of_a_store_without_vectors(tmp_path: Path) -> None:
+    store = opened(tmp_path / "bare")
+    store.add([record("u1", i) for i in range(3)])
+    done = reindex(store, FakeEncoder("new", 5), closed=no_task, progress=Silent())
+    assert (done.records, done.changed) == (3, False)
+    assert len(store.vectors("u1", "t", ["u1-0", "u1-1", "u1-2"])) == 3
 
 
 def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistoryStore) -> None:
@@ -186,14 +199,14 @@ def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistorySto
     progress = Silent()
     progress.advance = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        reindex(store, encoder, progress=progress)
+        reindex(store, encoder, closed=no_task, progress=progress)
     again = LanceHistoryStore.open(store.folder.root, create=False)
     after = again.vectors("u1", "t", ["u1-1", "u1-2"])
     np.testing.assert_array_equal(after["u1-1"][0], old["u1-1"][0])
-    calls = encoder.calls
-    done = reindex(again, encoder, progress=Silent())
-    assert done.records == 0, "what was embedded is embedded again"
-    assert encoder.calls == calls
+    assert [entry.described for entry in journal.unfinished(store.folder.work)] == ["reindex"]
+    done = reindex(again, encoder, closed=no_task, progress=Silent())
+    assert journal.unfinished(store.folder.work) == [], "the note stays although the work is done"
+    assert done.records == 2, "what was embedded is embedded again"
     assert len(again.vectors("u1", "t", ["u1-1", "u1-2"])) == 2
 
 
@@ -201,7 +214,7 @@ def test_who_is_forgotten_during_a_reindex_stays_so(store: LanceHistoryStore) ->
     encoder = FakeEncoder("new", 5)
     from hydra_cli.store.folder import EncoderInfo
 
-    work = Reindex(store, EncoderInfo(encoder.fingerprint, 5, "new"))
+    work = Reindex(store, EncoderInfo(encoder.fingerprint, 5, "new"), no_task)
 
     def embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
         if encoder.calls == 0:
@@ -212,4 +225,4 @@ def test_who_is_forgotten_during_a_reindex_stays_so(store: LanceHistoryStore) ->
     assert work.finish()
     name = store.vector_table()
     assert name is not None
-    assert store.dataset(name).count_rows() == 5
+    assert store.dataset(name).count_rows() == 10

@@ -113,7 +113,9 @@ def other_vectors(store: LanceHistoryStore) -> None:
 
 
 def killed_ingest(store: LanceHistoryStore) -> None:
-    (store.folder.work / "op-1.json").write_text('{"operation": "ingest", "details": {}}')
+    (store.folder.work / "op-1.json").write_text(
+        '{"operation": "ingest", "details": {"what": "a.jsonl"}}'
+    )
     (store.folder.work / "op-1.json").chmod(0o600)
 
 
@@ -217,3 +219,22 @@ def test_unfinished_work_is_only_looked_at(store: LanceHistoryStore) -> None:
     killed_ingest(store)
     examine(store.folder.root)
     assert journal.unfinished(store.folder.work)[0].operation == "ingest"
+
+
+def test_an_interrupted_run_is_told_once_and_known_until_it_is_run_again(
+    store: LanceHistoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed_ingest(store)
+    root = store.folder.root
+    for _ in range(2):
+        LanceHistoryStore.open(root, create=False)
+    assert caplog.text.count("was interrupted") == 1, "every command says it again"
+    (found,) = [f for f in examine(root).findings if f.check == "work"]
+    assert (found.level, found.text) == ("problem", "`ingest a.jsonl` was interrupted")
+    assert "run it again" in str(found.hint)
+    with journal.noted_work(store.folder.work, "ingest", what="b.jsonl"):
+        pass
+    assert "work" in problems(root), "another file's ingest doesn't make up for it"
+    with journal.noted_work(store.folder.work, "ingest", what="a.jsonl"):
+        pass
+    assert problems(root) == []
