@@ -67,7 +67,8 @@ def words(logs: Path, mode: str, first: str) -> list[str]:
 
 def check_store(path: Path, logs: Path) -> None:
     store = LanceHistoryStore.open(path, create=False)
-    assert journal.unfinished(store.folder.work) == []
+    # A killed forget is finished; a killed import is known until it is run again.
+    assert all(entry.told for entry in journal.unfinished(store.folder.work))
 
     # Every batch that was reported is there; each is whole or absent.
     numbers: Counter[int] = Counter()
