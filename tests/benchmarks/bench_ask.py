@@ -1,5 +1,7 @@
 """``ask`` apart from the LLM: 1,000 records, 20 reranked, 8 candidates; first stages by length.
 
+And the adapter alone on 8 letters of 200 words, beside 1,000 letters of the user.
+
     python -m tests.benchmarks.bench_ask [--encoder NAME] [--rounds N]
 
 Warm: the process, the store and the records' vectors are there; the query and
@@ -13,13 +15,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 
 from hydra_cli.core.plan import AnswerPlan
-from hydra_cli.core.records import Query, QueryContext, Record
+from hydra_cli.core.records import Candidate, History, Query, QueryContext, Record
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.recipes import recipe_named
@@ -56,6 +59,44 @@ def fill(store: LanceHistoryStore, encoder: HFEncoder, user: str, count: int) ->
     made = vectors.astype(np.float32)
     rows = ((str(i), made[0, i], made[1, i]) for i in range(count))
     store.put_vectors(user, TASK.name, encoder.fingerprint, rows)
+
+
+LETTERS = replace(TASK, name="letters", multiline=True)
+_LINE = 12
+
+
+def letters(count: int, length: int, seed: int) -> list[str]:
+    """English-sized words in lines of twelve, each letter another one."""
+    rng = np.random.default_rng(seed)
+    known = sorted({word for name in dir(Path) + dir(np) for word in name.lower().split("_")})
+    known = [word for word in known if word.isalpha() and 2 < len(word) < 9]
+    found = []
+    for row in np.minimum(rng.zipf(1.3, size=(count, length)), len(known)) - 1:
+        chosen = [known[i] for i in row]
+        lines = [chosen[at : at + _LINE] for at in range(0, len(chosen), _LINE)]
+        found.append("\n".join(" ".join(line) for line in lines))
+    return found
+
+
+def score_letters(encoder: HFEncoder, store: Path, rounds: int) -> tuple[float, float]:
+    """Milliseconds of scoring 8 candidates of 200 words, and of encoding as many alone."""
+    own, drawn = letters(1000, 200, 6), letters(16 * (rounds + 1), 200, 7)
+    rows = np.random.default_rng(8).normal(size=(1000, encoder.dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    records = tuple(Record("w", str(i), LETTERS.name, text, text) for i, text in enumerate(own))
+    query = Query("w", "q", LETTERS.name, own[0])
+    context = QueryContext(query, rows[0], History("w", records, rows, rows))
+    recipe = recipe_named("hydra-pers")
+    scorer = personalization(store, "w", LETTERS, recipe, encoder).scorer
+
+    def score(i: int) -> object:
+        eight = drawn[16 * i : 16 * i + 8]
+        return scorer.adapt(context, (), [Candidate(text) for text in eight])
+
+    def encode(i: int) -> object:
+        return encoder.encode(drawn[16 * i + 8 : 16 * i + 16])
+
+    return median_ms(score, rounds), median_ms(encode, rounds)
 
 
 def median_ms(call: Callable[[int], object], rounds: int) -> float:
@@ -101,6 +142,9 @@ def main() -> None:
             value = 1000 * statistics.median(s[stage] for s in stages[1:])
             print(f"| {stage} | {value:.0f} |")
         print(f"| all but the LLM | {total:.0f} |\n")
+        scored, encoded = score_letters(encoder, path, options.rounds)
+        print("| 8 candidates of 200 words, 1,000 letters of the user | median ms |\n|---|---|")
+        print(f"| scoring | {scored:.0f} |\n| their vectors alone | {encoded:.0f} |\n")
         print("| records of the user | first stage alone, ms | history read and first stage, ms |")
         print("|---|---|---|")
         for size in sizes:

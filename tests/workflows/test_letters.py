@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,31 @@ def test_keys_of_a_task_can_be_set(store: Path, capsys: pytest.CaptureFixture[st
     assert run(["config", "unset", "tasks.replies.answer_tokens"]) == 0
     assert load_settings(store).spec("replies").answer_tokens != 400
     capsys.readouterr()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@given(st.lists(TEXTS, min_size=2, max_size=12, unique_by=lambda text: " ".join(text.split())))
+def test_any_output_comes_back_whole_from_the_store(
+    home: Path, capsys: pytest.CaptureFixture[str], texts: list[str]
+) -> None:
+    """From the file over the store and ``history`` to the prompt; outer blank space may go."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "replies.jsonl")
+        rows = [
+            {"user": "u", "id": str(i), "input": f"{i} {text}", "output": text, "task": "free"}
+            for i, text in enumerate(texts)
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        store = Path(folder, "store")
+        assert run(["ingest", str(path), "--kind", "generation", "--store", str(store)]) == 0
+        capsys.readouterr()
+        assert run(["history", "u", "--json", "--limit", "99", "--store", str(store)]) == 0
+        shown = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+        task = replace(load_settings(store).spec("free"), input_words=1000)
+    for i, text in enumerate(texts):
+        row = shown[str(i)]
+        assert row["output"].strip() == text.strip()
+        record = Record("u", row["id"], "free", row["input"], row["output"])
+        messages = build_messages(Query("u", "q", "free", text), [Scored(record, 1.0)], task)
+        assert messages[-2]["content"].strip() == text.strip()
+        assert messages[-3]["content"] == f"{i} {text}".strip()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hydra_cli.core.records import QueryContext
 from hydra_cli.modeling.factorized import text_form as form
-from hydra_cli.modeling.factorized.word_model import WordModel
+from hydra_cli.modeling.factorized.word_model import WordModel, past_of
 
 Floats = NDArray[np.float64]
 
@@ -152,10 +152,8 @@ def _closeness_to_past(
     nearest = -np.sort(-cosines, axis=1)[:, :_NEAREST]
     similar = (history.inputs @ context.vector).astype(np.float64)
     weights = np.exp((similar - similar.max()) / _WIDTH)
-    past = [Counter(form.folded(record.output)) for record in history.records]
-    vocabulary: Counter[str] = Counter()
-    for bag in past:
-        vocabulary.update(bag.keys())
+    counted = past_of(context)
+    past, vocabulary = counted.bags, counted.holding
     size = len(past)
     own = [
         sum(math.log((vocabulary[w] + 0.1) / (size + 1.0)) for w in one) / max(len(one), 1)
@@ -183,7 +181,7 @@ def _form(
     tokens: Sequence[Sequence[str]],
     low: Sequence[Sequence[str]],
 ) -> list[Floats]:
-    style = form.style_of([record.output for record in context.history.records])
+    style = past_of(context).style
     z = np.array([(len(one) - style.length) / style.spread for one in tokens])
     rate = np.array(style.habits)
     shown = np.array([form.habits(text) for text in texts], dtype=bool).reshape(len(texts), -1)

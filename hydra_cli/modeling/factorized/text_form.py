@@ -29,7 +29,8 @@ def folded(text: str) -> tuple[str, ...]:
 
 def overlap_f1(left: Counter[str], right: Counter[str]) -> float:
     """F1 of the words two texts share, as ROUGE-1 counts them (Lin, 2004), unstemmed."""
-    shared = sum((left & right).values())
+    few, many = (left, right) if len(left) <= len(right) else (right, left)
+    shared = sum([min(n, many[word]) for word, n in few.items() if word in many])
     total = sum(left.values()) + sum(right.values())
     return 2.0 * shared / total if total else 0.0
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from hydra_cli.core.records import History, QueryContext, TrainingExample
 from hydra_cli.modeling.factorized import listwise
+from hydra_cli.modeling.factorized.past_outputs import PastOutputs, past_outputs
 from hydra_cli.modeling.factorized.text_form import words
 
 Floats = NDArray[np.float64]
@@ -148,14 +149,14 @@ def word_features(
         first.setdefault(word, place)
     capital = {word for word, written in zip(asked, raw, strict=True) if written[0].isupper()}
     named = Counter(word for text in texts for word in set(stems(text)))
-    own, near, size = _past(context)
     vocabulary = list(dict.fromkeys([*asked, *named]))
+    own, near, size = _past(context, vocabulary)
     features = np.zeros((len(vocabulary), len(NAMES)))
     for row, word in enumerate(vocabulary):
         bucket = _bucket(word)
         usual, known = outputs[bucket], word in counts
         share = named[word] / max(len(texts), 1)
-        lift = math.log((own[word] + 2.0 * math.exp(usual)) / (size + 2.0)) - usual
+        lift = math.log((own.get(word, 0) + 2.0 * math.exp(usual)) / (size + 2.0)) - usual
         features[row] = (
             1.0,
             known,
@@ -192,21 +193,29 @@ def _stem(word: str) -> str:
     return word
 
 
-def _past(context: QueryContext) -> tuple[Counter[str], dict[str, float], int]:
-    """The user's outputs: how many hold a word, and their share weighted by likeness."""
+def past_of(context: QueryContext) -> PastOutputs:
+    """The counts of the user's past outputs."""
+    return past_outputs(tuple(record.output for record in context.history.records), stems)
+
+
+def _past(
+    context: QueryContext, wanted: Sequence[str]
+) -> tuple[Mapping[str, int], Mapping[str, float], int]:
+    """How many of the user's outputs hold each word, and their share weighted by likeness."""
     history = context.history
-    own: Counter[str] = Counter()
-    near: dict[str, float] = {}
     if not len(history):
-        return own, near, 0
+        return {}, {}, 0
     similar = (history.inputs @ context.vector).astype(np.float64)
     weights = np.exp((similar - similar.max()) / _WIDTH)
     weights /= weights.sum()
-    for record, weight in zip(history.records, weights.tolist(), strict=True):
-        for word in set(stems(record.output)):
-            own[word] += 1
-            near[word] = near.get(word, 0.0) + weight
-    return own, near, len(history)
+    past = past_of(context)
+    owned, near = past.owned, past.near(weights)
+    places = {word: past.places[word] for word in wanted if word in past.places}
+    return (
+        {word: int(owned[place]) for word, place in places.items()},
+        {word: float(near[place]) for word, place in places.items()},
+        len(history),
+    )
 
 
 def _model(weights: Floats, outputs: Floats, inputs: Floats, size: float) -> WordModel:

@@ -1,0 +1,46 @@
+"""Counts of past outputs, against counting them anew for every query."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_cli.modeling.factorized import text_form as form
+from hydra_cli.modeling.factorized.past_outputs import past_outputs
+from hydra_cli.modeling.factorized.word_model import stems
+
+TEXTS = st.lists(st.text("ab s\n'", max_size=30), max_size=8)
+
+
+@given(TEXTS)
+def test_counts_are_those_of_a_plain_loop(outputs: list[str]) -> None:
+    past = past_outputs(tuple(outputs), stems)
+    weights = np.random.default_rng(0).random(len(outputs))
+    near: dict[str, float] = {}
+    owned: Counter[str] = Counter()
+    for output, weight in zip(outputs, weights.tolist(), strict=True):
+        for word in set(stems(output)):
+            near[word] = near.get(word, 0.0) + weight
+            owned[word] += 1
+    found = past.near(weights)
+    assert {word: found[place] for word, place in past.places.items()} == near
+    assert {word: past.owned[place] for word, place in past.places.items()} == owned
+    assert past.style == form.style_of(outputs)
+    words = {word for output in outputs for word in form.folded(output)}
+    assert past.holding == {
+        word: sum(word in form.folded(output) for output in outputs) for word in words
+    }
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "f1"), [("a b b", "b b c", 4 / 6), ("", "a", 0.0), ("a", "a", 1.0)]
+)
+def test_overlap_counts_each_word_as_often_as_both_hold_it(
+    left: str, right: str, f1: float
+) -> None:
+    bags = Counter(left.split()), Counter(right.split())
+    assert form.overlap_f1(*bags) == form.overlap_f1(*bags[::-1]) == pytest.approx(f1)
