@@ -35,7 +35,7 @@ app = typer.Typer(
     name="hydra-pers",
     help="Personalize any black-box LLM for one user at a time.",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

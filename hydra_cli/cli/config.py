@@ -8,7 +8,15 @@ import typer
 
 from hydra_cli.cli.options import JsonOption, StoreOption
 
-config = typer.Typer(no_args_is_help=True, help="Show and change the settings of a store.")
+config = typer.Typer(invoke_without_command=True)
+
+
+@config.callback()
+def root(context: typer.Context) -> None:
+    """Show and change the settings of a store; without a subcommand, show them."""
+    if context.invoked_subcommand is None:
+        show()
+
 
 KeyArgument = Annotated[
     str,

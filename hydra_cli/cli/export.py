@@ -13,7 +13,7 @@ from hydra_cli.cli.options import JsonOption, StoreOption
 def export(
     to: Annotated[
         Path,
-        typer.Option("--to", help="A new folder, or a file that ends in .tar, .tar.gz or .tgz."),
+        typer.Option("--to", help="A new folder, or a new .zip, .tar, .tar.gz or .tgz."),
     ],
     users: Annotated[
         list[str] | None,
@@ -27,7 +27,7 @@ def export(
 ) -> None:
     """Write users, or the whole store, in open formats with a manifest of hashes.
 
-    Example: hydra-pers export u42 --to u42.tar
+    Example: hydra-pers export u42 --to u42.zip
     """
     from dataclasses import asdict
 

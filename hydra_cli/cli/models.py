@@ -9,7 +9,14 @@ import typer
 
 from hydra_cli.cli.options import JsonOption
 
-app = typer.Typer(help="List and fetch encoders and embedded LLMs.")
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def root(context: typer.Context) -> None:
+    """List and fetch encoders and embedded LLMs; without a subcommand, list them."""
+    if context.invoked_subcommand is None:
+        list_()
 
 
 @app.command("list")

@@ -257,6 +257,8 @@ def _words(kind: Kind, endpoint: Endpoint, error: Exception) -> tuple[str, str |
         served = served_models(endpoint)
         # Names of other providers' models help nobody at a server of one's own.
         close = nearest_models(model, served) if served or endpoint.base is None else []
+        # A price list may know the very name that the provider doesn't serve (any more).
+        close = [name for name in close if name.rpartition("/")[2] != model.rpartition("/")[2]]
         hint = f"did you mean {', '.join(close)}?" if close else None
         if not close and served:
             hint = f"it serves {', '.join(served[:5])}"

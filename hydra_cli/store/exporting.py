@@ -25,6 +25,7 @@ from hydra_cli.store.archives import (
     check_target,
     describe_file,
     write_tar,
+    write_zip,
 )
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.keys import key_of
@@ -41,7 +42,7 @@ _ROWS = 8192
 def export_store(
     store: LanceHistoryStore, target: Path, *, users: Sequence[str] = (), format: Format = "jsonl"
 ) -> Manifest:
-    """Write users (default: all) to a new folder, or to a tar where the name ends so."""
+    """Write users (default: all) to a new folder, or to a tar or zip where the name ends so."""
     check_target(target)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     packed = partial.with_name(partial.name + ".tar")
@@ -50,9 +51,12 @@ def export_store(
         try:
             with store_errors(store.folder.root, "export"), store.lock.held():
                 manifest = _write(store, partial, users, format)
+            names = [MANIFEST, *(file.path for file in manifest.files)]
             if target.name.endswith(TARS):
-                names = [MANIFEST, *(file.path for file in manifest.files)]
                 write_tar(partial, packed, names, gzipped=not target.name.endswith(".tar"))
+                os.replace(packed, target)
+            elif target.suffix == ".zip":
+                write_zip(partial, packed, names)
                 os.replace(packed, target)
             else:
                 os.replace(partial, target)

@@ -58,7 +58,7 @@ def everything(store: LanceHistoryStore) -> dict[str, tuple[list[Record], dict[s
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-@pytest.mark.parametrize("name", ["out", "out.tar", "out.tar.gz"])
+@pytest.mark.parametrize("name", ["out", "out.tar", "out.tar.gz", "out.zip"])
 def test_a_whole_store_round_trips(
     store: LanceHistoryStore, tmp_path: Path, name: str, format: str
 ) -> None:
