@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import sys
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 from hydra_cli.core.errors import ModelError
@@ -22,8 +25,11 @@ def to_safetensors(folder: Path, kind: Kind | None) -> None:
         )
     from hydra_cli.models.hf_loading import quietly
 
+    sys.stderr.write("converting the weights to float32, once: a minute or two\n")
+    # transformers draws a bar with a total of its own, which belongs on a terminal alone.
+    hidden = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
     try:
-        with quietly():
+        with quietly(), hidden:
             if gguf:
                 _from_gguf(folder, gguf[0])
             else:
