@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from hydra_cli.core.records import Answer, Query, Record
     from hydra_cli.core.tasks import TaskSpec
+    from hydra_cli.evaluation.results import TaskResult
     from hydra_cli.pipeline.answering import Draft
     from hydra_cli.pipeline.personalization import Personalization
     from hydra_cli.store.archives import Manifest
@@ -319,6 +320,41 @@ class Hydra:
             encoder=self._open_encoder(),
             personal=self._personal(query.user, spec.name, recipe),
             plan=settings.plan,
+        )
+
+    def evaluate(
+        self,
+        methods: str = "all",
+        *,
+        suite: str | Path | None = None,
+        task: str | None = None,
+        hold_out: int = 5,
+        seeds: Sequence[int] = (0,),
+        users: int | None = None,
+        queries: int | None = None,
+    ) -> Iterator[TaskResult]:
+        """Compare methods, by name as on the command line; each task's results as it is done.
+
+        On the store's latest records (``hold_out`` of each user), or on a folder of
+        LaMP files, ``suite``. ``users`` and ``queries`` limit how much is evaluated.
+        """
+        from hydra_cli.evaluation.engine import EvalPlan
+        from hydra_cli.evaluation.methods import parse_methods
+        from hydra_cli.workflows import evaluate
+
+        limits = evaluate.DataLimits(users, queries)
+        source: evaluate.Source = evaluate.StoreRecords(self.store, task, hold_out)
+        if suite is not None:
+            source = evaluate.SuiteFolder(Path(suite), (task,) if task else ())
+        plan = EvalPlan(parse_methods(methods), seeds=tuple(seeds), answering=self.settings.plan)
+        return evaluate.run(
+            source,
+            plan,
+            self.settings,
+            open_encoder=self._open_encoder,
+            open_chat=lambda: self._open_chat(None),
+            progress=self._watched(),
+            limits=limits,
         )
 
     # -- what is kept warm

@@ -164,3 +164,10 @@ def test_a_store_in_memory_does_the_same() -> None:
             hydra.forget("mia")
     assert told
     assert not folder.exists()
+
+
+def test_evaluate_compares_on_the_latest_records(hydra: Hydra) -> None:
+    (result,) = hydra.evaluate("zero-shot,rag-bm25,hydra-pers", hold_out=2)
+    assert (result.task, result.users, result.queries) == ("replies", 2, 4)
+    assert set(result.methods) == {"zero-shot", "rag-bm25", "hydra-pers"}
+    assert result.complete

@@ -175,7 +175,7 @@ class _Engine:
         recipe = self.open_recipe(name)
         users = [m.use for m in self.methods if m.use is not None and m.use.recipe == name]
         gated = any(use.gated for use in users)
-        labels = labels_for(recipe, users[0], self.base_setting, self.plan.training)
+        labels = labels_for(recipe, self.base_setting, self.plan.training)
         for seed in self.plan.seeds:
             self.trained[name, seed] = train(
                 recipe,

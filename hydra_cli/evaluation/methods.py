@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from typing import Literal
 
 from hydra_cli.core.errors import NotFound, UsageError
-from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Candidate, QueryContext
@@ -27,9 +26,6 @@ from hydra_cli.pipeline.answering import draft
 Family = Literal["prompt", "personalized", "best-of-n", "no LLM", "bound"]
 
 CLOSED: tuple[Kind, ...] = ("classification", "rating")
-
-PAPER: tuple[tuple[str, str | int], ...] = (("retriever", "bm25"), ("shortlist", 10))
-"""The first stage of arXiv 2406.02888: BM25's ten best records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +42,6 @@ class RecipeUse:
     fitted: bool = True
     rerank: bool = True
     adapt: bool = True
-    first_stage: tuple[tuple[str, str | int], ...] = ()
-
-    def plan(self, plan: AnswerPlan) -> AnswerPlan:
-        """The run's plan on the recipe's own first stage."""
-        return plan.with_first_stage(self.first_stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +107,7 @@ class Method:
     def _personal(self, setting: Setting, context: QueryContext) -> Drafted:
         assert self.use is not None
         personal = setting.personal[self.base_name, context.query.user]
-        drafted = draft(context, setting.task, personal, self.use.plan(setting.plan))
+        drafted = draft(context, setting.task, personal, setting.plan)
         return Drafted(drafted.request, lambda found: drafted.text_of(drafted.choose(found)))
 
     def _prompt(self, setting: Setting, context: QueryContext) -> Drafted:
@@ -182,18 +173,18 @@ for _method in (
     personalized(
         "hydra",
         "the paper (arXiv 2406.02888): BM25 top 10, dense heads, its labels",
-        RecipeUse("hydra", first_stage=PAPER),
+        RecipeUse("hydra"),
     ),
     personalized(
         "hydra-paper",
         "as hydra, with the release's step sizes and random start",
-        RecipeUse("hydra-paper", first_stage=PAPER),
+        RecipeUse("hydra-paper"),
         by_name_only=True,
     ),
     personalized(
         "mof",
         "facet heads mixed by a router, no fit (arXiv 2610.08330)",
-        RecipeUse("mof", fitted=False, first_stage=PAPER),
+        RecipeUse("mof", fitted=False),
         by_name_only=True,
     ),
     personalized(

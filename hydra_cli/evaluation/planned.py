@@ -17,7 +17,7 @@ from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
 from hydra_cli.evaluation.engine import EvalPlan
-from hydra_cli.evaluation.methods import Method, RecipeUse, suited
+from hydra_cli.evaluation.methods import Method, suited
 from hydra_cli.evaluation.questions import Questions, build_contexts
 from hydra_cli.evaluation.setting import SUMMARY_TOKENS, Setting, summary_request
 from hydra_cli.evaluation.training import (
@@ -119,7 +119,7 @@ def _training(
     for name, recipe in recipes.items():
         uses = [m.use for m in methods if m.use is not None and m.use.recipe == name]
         for seed in plan.seeds:
-            labels = _labels(recipe, uses[0], setting, plan.training, seed)
+            labels = _labels(recipe, setting, plan.training, seed)
             bare = training_examples(splits, task, plan.training, seed=seed)
             yield f"labels for {name}", label_requests(bare, task, labels)
             if any(use.gated for use in uses):
@@ -139,7 +139,7 @@ def _fits(
     for name, recipe in recipes.items():
         uses = [m.use for m in methods if m.use is not None and m.use.recipe == name]
         for seed in plan.seeds:
-            labels = _labels(recipe, uses[0], setting, plan.training, seed)
+            labels = _labels(recipe, setting, plan.training, seed)
             if any(use.fitted for use in uses):
                 own = own_examples(splits, task, plan.training, seed)
                 yield f"heads of {name}", label_requests(own, task, labels)
@@ -148,10 +148,8 @@ def _fits(
                 yield f"gate of {name}", _judging(held, task, labels)
 
 
-def _labels(
-    recipe: Recipe, use: RecipeUse, setting: Setting, plan: TrainingPlan, seed: int
-) -> SupervisionPlan:
-    labels = labels_for(recipe, use, setting, plan)
+def _labels(recipe: Recipe, setting: Setting, plan: TrainingPlan, seed: int) -> SupervisionPlan:
+    labels = labels_for(recipe, setting, plan)
     return replace(labels, answering=replace(labels.answering, seed=seed))
 
 

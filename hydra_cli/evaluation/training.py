@@ -1,6 +1,6 @@
 """Bases, heads and gates for the personalized methods: the pipeline's, on a run's questions.
 
-Training queries with their golds are the newest records of their users, as if these
+Training queries with their references are the newest records of their users, as if these
 had been ingested. A user's own head and gate come from records that are older than
 all of the user's queries.
 """
@@ -91,11 +91,10 @@ def training_set(
     return TrainingSet(task, tuple(split(history, task, plan) for history in histories), plan)
 
 
-def labels_for(
-    recipe: Recipe, use: RecipeUse, setting: Setting, plan: TrainingPlan
-) -> SupervisionPlan:
+def labels_for(recipe: Recipe, setting: Setting, plan: TrainingPlan) -> SupervisionPlan:
     """The labels that a recipe needs, on the evidence that its method shows."""
-    return SupervisionPlan(recipe.needs, answers=plan.llm, answering=use.plan(setting.plan))
+    answering = setting.plan.with_first_stage(recipe.first_stage)
+    return SupervisionPlan(recipe.needs, answers=plan.llm, answering=answering)
 
 
 def train(

@@ -255,7 +255,7 @@ def test_eval_on_a_store_fits_what_fit_would(
     setting = Setting(task, LABELS.answering)
     material = training_set(None, questions, HashEncoder(), plan)
     trained = train(
-        RECIPE, material, labels_for(RECIPE, use, setting, plan), HashEncoder(), chat,
+        RECIPE, material, labels_for(RECIPE, setting, plan), HashEncoder(), chat,
         gated=True, plan=plan, seed=0, progress=Silent(),
     )  # fmt: skip
     _, histories = build_contexts(questions, HashEncoder())
