@@ -25,7 +25,7 @@ from hydra_cli.core.records import Answer, Candidate, Record, Scored, Usage
 if TYPE_CHECKING:
     from hydra_cli.api import Hydra
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Answer",
