@@ -125,7 +125,9 @@ def test_keys_of_a_task_can_be_set(store: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None
+)
 @given(st.lists(TEXTS, min_size=2, max_size=12, unique_by=lambda text: " ".join(text.split())))
 def test_any_output_comes_back_whole_from_the_store(
     home: Path, capsys: pytest.CaptureFixture[str], texts: list[str]
