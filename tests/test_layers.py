@@ -18,10 +18,7 @@ EXCEPTIONS: set[tuple[str, str]] = {
 }
 
 CIRCLES: set[tuple[str, str]] = {
-    ("cli.demo", "cli.app"),  # the demo types the commands that it shows
     ("llm.local_chat", "llm.local_provider"),
-    ("models.files", "models.convert"),
-    ("models.files", "models.sources"),
     ("store.dedup", "store.lancedb_store"),
     ("store.forgetting", "store.lancedb_store"),
     ("store.recovery", "store.lancedb_store"),

@@ -47,6 +47,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -55,6 +56,7 @@ def root(
     ] = False,
 ) -> None:
     """Personalize any black-box LLM for one user at a time."""
+    context.obj = app  # for the command that shows the others
 
 
 _JOB, _HISTORIES, _HOUSE = "Main job", "Histories", "Store, models and settings"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def demo(
+    context: typer.Context,
     model: ModelOption = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the store in place, to go on with it.")
@@ -41,7 +42,7 @@ def demo(
 
     start = time.perf_counter()
     with throw_away_store(keep) as store, quiet_stdout(as_json):
-        tour = Tour(store, model or DEFAULT_MODEL)
+        tour = Tour(context.obj, store, model or DEFAULT_MODEL)
         tour.run("models", "pull", DEFAULT_ENCODER)
         if tour.model == DEFAULT_MODEL:
             tour.run("models", "pull", DEFAULT_MODEL.removeprefix("local/"))
@@ -96,6 +97,7 @@ def quiet_stdout(wanted: bool) -> Iterator[None]:
 class Tour:
     """Runs commands as a user would type them, and shows each with its time."""
 
+    app: typer.Typer
     store: Path
     model: str
     done: list[tuple[str, float]] = field(default_factory=list)
@@ -104,12 +106,10 @@ class Tour:
         self.run(*words, "--store", str(self.store))
 
     def run(self, *arguments: str) -> None:
-        from hydra_cli.cli.app import app
-
         command = shlex.join(["hydra-pers", *arguments])
         typer.echo(f"$ {command}")
         start = time.perf_counter()
-        app(list(arguments), prog_name="hydra-pers", standalone_mode=False)
+        self.app(list(arguments), prog_name="hydra-pers", standalone_mode=False)
         sys.stdout.flush()
         seconds = time.perf_counter() - start
         self.done.append((command, seconds))

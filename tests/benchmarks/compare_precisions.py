@@ -14,7 +14,7 @@ import torch
 
 from hydra_cli.core.protocols import Message, Sampling
 from hydra_cli.llm.local_chat import LocalChat
-from hydra_cli.models.files import open_model
+from hydra_cli.models.fetching import open_model
 from hydra_cli.models.hf_loading import load_llm
 
 TEXT = (

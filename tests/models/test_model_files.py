@@ -15,13 +15,8 @@ from hydra_cli.models import catalog as model_catalog
 from hydra_cli.models import sources as model_sources
 from hydra_cli.models.catalog import CATALOG, CatalogEntry, Part
 from hydra_cli.models.convert import to_safetensors
-from hydra_cli.models.files import (
-    fetch_model,
-    fetched_models,
-    find_model,
-    models_folder,
-    open_model,
-)
+from hydra_cli.models.fetching import fetch_model, open_model
+from hydra_cli.models.files import fetched_models, find_model, models_folder
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.models.sources import _wanted, from_parts
 from tests.models.model_tools import build_wheel, files_of, hub, sha256
