@@ -14,15 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from hydra_cli import __version__
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.files import name_of, write_atomic
 
 FORMAT = 1
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,27 @@ class Card:
     gate: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(
-        default_factory=lambda: {"hydra-pers": __version__, "torch": str(torch.__version__)}
+        default_factory=lambda: {"hydra-pers": __version__, "numpy": np.__version__}
     )
     format: int = FORMAT
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A base or a head: its tensors and its card."""
+    """A base or a head: its tensors, as arrays, and its card."""
 
     card: Card
-    tensors: Mapping[str, torch.Tensor]
+    tensors: Mapping[str, Array]
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the tensors' names, shapes, types and bytes."""
         digest = hashlib.sha256()
         for name in sorted(self.tensors):
-            tensor = self.tensors[name].detach().cpu().contiguous()
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(
-                tensor.view(torch.uint8).numpy().tobytes()
-                if tensor.ndim
-                else tensor.reshape(1).view(torch.uint8).numpy().tobytes()
-            )
+            tensor = self.tensors[name]
+            # Types under torch's names, as in every fingerprint since the first release.
+            digest.update(f"{name}{tensor.shape}torch.{tensor.dtype.name}".encode())
+            digest.update(np.ascontiguousarray(tensor).tobytes())
         return digest.hexdigest()
 
     @property
@@ -85,7 +84,7 @@ class Weights:
     def head(
         self,
         user: str,
-        tensors: Mapping[str, torch.Tensor],
+        tensors: Mapping[str, Array],
         *,
         seed: int,
         counts: Mapping[str, int],
@@ -115,14 +114,14 @@ class Weights:
 
     def save(self, path: Path) -> None:
         """Write the file whole or not at all."""
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors.items()}
+        tensors = {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
         write_atomic(path, save(tensors, {"card": json.dumps(asdict(self.card))}))
 
     @staticmethod
     def load(path: Path) -> Weights:
         """ModelError where the file is damaged or of a newer format."""
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 header = (file.metadata() or {}).get("card", "")
                 values = json.loads(header)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -166,7 +166,7 @@ def fit(
             len(one.history),
             len(own[one.user]),
             gates[one.user],
-            sum(t.numel() * t.element_size() for t in heads[one.user].tensors.values())
+            sum(array.nbytes for array in heads[one.user].tensors.values())
             if one.user in heads
             else 0,
         )

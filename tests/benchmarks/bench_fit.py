@@ -164,7 +164,7 @@ def weigh(head: Any) -> dict[str, int]:
         stages: dict[str, int] = {"file": path.stat().st_size}
     for name, tensor in head.tensors.items():
         stage = name.split(".")[0]
-        stages[stage] = stages.get(stage, 0) + tensor.numel() * tensor.element_size()
+        stages[stage] = stages.get(stage, 0) + tensor.nbytes
     return stages
 
 

@@ -47,13 +47,13 @@ def forget(store: LanceHistoryStore, first: int, log: int) -> None:
 
 def heads(store: LanceHistoryStore, first: int, log: int) -> None:
     """Heads of 2 MB, written as fit writes them."""
-    import torch
+    import numpy as np
 
     from hydra_cli.modeling.weights import Card, Weights, head_path
 
     for number in range(first, first + 1000):
         card = Card("head", "facets", "t", "encoder", seed=number, base="b", user="u1")
-        weights = Weights(card, {"w": torch.full((700, 700), float(number))})
+        weights = Weights(card, {"w": np.full((700, 700), float(number), np.float32)})
         weights.save(head_path(store.folder.root, "u1", "t", "facets"))
         os.write(log, f"head {number}\n".encode())
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,11 +259,11 @@ def test_heads_are_small_and_start_at_the_population() -> None:
         for user, head in fit(task, base).items():
             assert head.card.user == user
             for tensor in head.tensors.values():
-                assert tensor.numel() * tensor.element_size() <= 4096
+                assert tensor.nbytes <= 4096
     nobody = RECIPE.fit_heads(
         BASES[NEWS.name], NEWS, {"new": []}, ENCODER, seed=0, progress=Silent()
     )
-    assert all(float(t.abs().max()) == 0.0 for t in nobody["new"].tensors.values())
+    assert all(float(np.abs(t).max()) == 0.0 for t in nobody["new"].tensors.values())
 
 
 def test_finite_precision_moves_heads() -> None:
@@ -274,8 +273,8 @@ def test_finite_precision_moves_heads() -> None:
         base.tensors,
     )
     head = fit(HEADLINE, moved)["u0"]
-    assert float(head.tensors["adapt"].abs().max()) > 0.0
-    assert torch.isfinite(head.tensors["adapt"]).all()
+    assert float(np.abs(head.tensors["adapt"]).max()) > 0.0
+    assert np.isfinite(head.tensors["adapt"]).all()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -298,7 +297,7 @@ def test_a_head_is_counted_and_its_texts_read_only_where_it_may_move(task: TaskS
 
     still = head(None, Unread(ENCODER.dimension))
     assert still.card.counts == {"rerank lists": 0, "adapt lists": 0}
-    assert all(float(tensor.abs().max()) == 0.0 for tensor in still.tensors.values())
+    assert all(float(np.abs(tensor).max()) == 0.0 for tensor in still.tensors.values())
     moved = head(100.0, ENCODER)
     assert moved.card.counts["rerank lists"] == sum(
         len(set(e.relevance or ())) > 1 for e in examples
@@ -369,7 +368,7 @@ def test_expected_grades_are_chances_of_the_labels(task: TaskSpec) -> None:
     labels = task.labels
     shortlist = [Scored(Record("a", x, task.name, x, x), 0.0) for x in labels]
     model = train(HISTORIES[task.name][1:], labels)
-    weights = BASES[task.name].tensors["adapt"].numpy()
+    weights = BASES[task.name].tensors["adapt"]
     found = lists.expected_grades(context, shortlist, task, model, weights, ENCODER)
     scores = lists.closed_features(context, task, labels, (), model, ENCODER) @ weights
     chances = np.exp(scores) / np.exp(scores).sum()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app
@@ -30,7 +29,7 @@ Damage = Callable[[LanceHistoryStore], None]
 
 def weights(kind: str, **card: object) -> Weights:
     made = Card(kind=kind, recipe="facets", task="t", encoder=ENCODER, seed=0, **card)  # type: ignore[arg-type]
-    return Weights(made, {"w": torch.arange(6.0)})
+    return Weights(made, {"w": np.arange(6.0, dtype=np.float32)})
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Floats = NDArray[np.float64]
 
@@ -37,10 +35,10 @@ class ItemList:
 class Packed:
     """Lists of u users, padded: every user's lists side by side."""
 
-    features: Tensor  # (u, l, n, f)
-    targets: Tensor  # (u, l, n), each list's sum is its weight; 0 at padding
-    missing: Tensor  # (u, l, n), 0 at items and -inf at padding
-    weights: Tensor  # (u, l), 0 at padding
+    features: Floats  # (u, l, n, f)
+    targets: Floats  # (u, l, n), each list's sum is its weight; 0 at padding
+    missing: Floats  # (u, l, n), 0 at items and -inf at padding
+    weights: Floats  # (u, l), 0 at padding
 
 
 def pack(users: Sequence[Sequence[ItemList]]) -> Packed:
@@ -60,59 +58,76 @@ def pack(users: Sequence[Sequence[ItemList]]) -> Packed:
             targets[u, i, :n] = one.weight * one.targets
             missing[u, i, :n] = 0.0
             weights[u, i] = one.weight
-    return Packed(*(torch.from_numpy(a) for a in (features, targets, missing, weights)))
+    return Packed(features, targets, missing, weights)
 
 
-def loss(packed: Packed, w: Tensor, prior: Tensor, precision: Tensor) -> Tensor:
+def loss(packed: Packed, w: Floats, prior: Floats, precision: Floats) -> Floats:
     """Cross-entropy of each user's lists plus the prior's penalty (u,), for w (u, f)."""
-    scores = torch.einsum("ulnf,uf->uln", packed.features, w) + packed.missing
-    logs = torch.log_softmax(scores, -1)
+    logs = _log_softmax(_scores(packed, w))
     # 0 * -inf at padding would be nan
-    entropy = -torch.where(packed.targets > 0, packed.targets * logs, 0.0).sum((1, 2))
-    return entropy + 0.5 * (precision * (w - prior) ** 2).sum(1)
+    entropy = -np.where(packed.targets > 0, packed.targets, 0.0) * np.where(
+        packed.targets > 0, logs, 0.0
+    )
+    penalty: Floats = 0.5 * (precision * (w - prior) ** 2).sum(1)
+    found: Floats = entropy.sum((1, 2)) + penalty
+    return found
 
 
-def fit(packed: Packed, prior: Tensor, precision: Tensor) -> Tensor:
+def fit(packed: Packed, prior: Floats, precision: Floats) -> Floats:
     """The posterior mode of every user's weights (u, f).
 
     ``prior`` is the prior's mean (u, f), ``precision`` (f,) its positive
     precision per feature.
     """
-    w = prior.clone()
+    w = np.array(prior, dtype=np.float64)
     if not packed.features.shape[1]:
         return w
     current = loss(packed, w, prior, precision)
     for _ in range(STEPS):
         gradient, hessian = _derivatives(packed, w, prior, precision)
-        step = torch.linalg.solve(hessian, gradient.unsqueeze(2)).squeeze(2)  # (u, f)
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]  # (u, f)
         if float((gradient * step).sum(1).max()) < TOLERANCE:  # Newton decrement squared
             break
-        scale = torch.ones(len(w), 1, dtype=w.dtype)
+        scale = np.ones((len(w), 1))
         for _ in range(_HALVINGS):
             trial = w - scale * step
             reached = loss(packed, trial, prior, precision)
-            worse = reached > current + 1e-12 * current.abs()
-            if not bool(worse.any()):
+            worse = reached > current + 1e-12 * np.abs(current)
+            if not worse.any():
                 break
-            scale = torch.where(worse.unsqueeze(1), scale / 2, scale)
-        better = reached <= current + 1e-12 * current.abs()
-        w = torch.where(better.unsqueeze(1), trial, w)
-        current = torch.where(better, reached, current)
+            scale = np.where(worse[:, None], scale / 2, scale)
+        better = reached <= current + 1e-12 * np.abs(current)
+        w = np.where(better[:, None], trial, w)
+        current = np.where(better, reached, current)
     return w
 
 
 def _derivatives(
-    packed: Packed, w: Tensor, prior: Tensor, precision: Tensor
-) -> tuple[Tensor, Tensor]:
+    packed: Packed, w: Floats, prior: Floats, precision: Floats
+) -> tuple[Floats, Floats]:
     """Gradient (u, f) and Hessian (u, f, f) of the loss."""
     x = packed.features
-    scores = torch.einsum("ulnf,uf->uln", x, w) + packed.missing
-    p = torch.softmax(scores, -1) * packed.weights.unsqueeze(2)  # (u, l, n)
-    gradient = torch.einsum("ulnf,uln->uf", x, p - packed.targets) + precision * (w - prior)
-    mean = torch.einsum("ulnf,uln->ulf", x, p)  # weight times the expected features
     users, _, _, width = x.shape
+    p = np.exp(_log_softmax(_scores(packed, w))) * packed.weights[..., None]  # (u, l, n)
     flat = x.reshape(users, -1, width)  # (u, l * n, f)
-    second = flat.transpose(1, 2) @ (flat * p.reshape(users, -1, 1))
-    inverse = torch.where(packed.weights > 0, 1.0 / packed.weights.clamp(min=1e-12), 0.0)
-    outer = mean.transpose(1, 2) @ (mean * inverse.unsqueeze(2))
-    return gradient, second - outer + torch.diag_embed(precision)
+    across = np.swapaxes(flat, 1, 2)  # (u, f, l * n)
+    off = (p - packed.targets).reshape(users, -1, 1)
+    gradient = (across @ off)[..., 0] + precision * (w - prior)
+    mean = (np.swapaxes(x, 2, 3) @ p[..., None])[..., 0]  # (u, l, f), expected times weight
+    second = across @ (flat * p.reshape(users, -1, 1))
+    inverse = np.where(packed.weights > 0, 1.0 / np.maximum(packed.weights, 1e-12), 0.0)
+    outer = np.swapaxes(mean, 1, 2) @ (mean * inverse[..., None])
+    return gradient, second - outer + np.diag(precision)
+
+
+def _scores(packed: Packed, w: Floats) -> Floats:
+    """w . x of every item (u, l, n), -inf at padding."""
+    scores: Floats = (packed.features @ w[:, None, :, None])[..., 0] + packed.missing
+    return scores
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    """Over the last axis, of which at least one item is finite."""
+    shifted = scores - scores.max(-1, keepdims=True)
+    logs: Floats = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return logs

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.plan import FirstStage
@@ -32,11 +30,11 @@ from hydra_cli.modeling.factorized import (
     word_model,
 )
 from hydra_cli.modeling.factorized.label_model import LabelModel
-from hydra_cli.modeling.factorized.listwise import ItemList
+from hydra_cli.modeling.factorized.listwise import Floats, ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.factorized.shrinkage import choose_precision
 from hydra_cli.modeling.factorized.word_model import WordModel
-from hydra_cli.modeling.weights import Card, Weights
+from hydra_cli.modeling.weights import Array, Card, Weights
 
 _WORD_TENSORS = ("weights", "outputs", "inputs")
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
@@ -69,11 +67,11 @@ class FactorizedRecipe:
     ) -> Weights:
         """The population's weights; without any data, the hand-set prior."""
         users = list(dict.fromkeys(e.user for e in examples))
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Array] = {}
         settings: dict[str, Any] = {"features": feature_names(task)}
         model = label_model.empty()
         honest: Mapping[str, LabelModel] = {}
-        start = torch.tensor(adapt_prior(task), dtype=torch.float64)
+        start = np.array(adapt_prior(task))
         counts: dict[str, int] = {}
         answers: dict[str, list[ItemList]]
         if task.closed:
@@ -81,14 +79,14 @@ class FactorizedRecipe:
             model = label_model.train(histories, labels)
             honest = label_model.cross_fit(histories, labels)
             seen = lists.history_lists(histories, task, honest, encoder, seed=seed)
-            start = _population(seen, start, torch.full_like(start, HISTORY_PRECISION))
+            start = _population(seen, start, np.full_like(start, HISTORY_PRECISION))
             counts["history lists"] = len(seen)
             asked = [e for e in examples if e.candidates]
             answers = {
                 u: _label_lists(_of(u, asked), task, honest.get(u, model), encoder) for u in users
             }
             tensors |= {
-                f"label_{name}": torch.from_numpy(np.ascontiguousarray(getattr(model, name)))
+                f"label_{name}": np.ascontiguousarray(getattr(model, name))
                 for name in _LABEL_TENSORS
             }
             settings["labels"] = list(model.labels)
@@ -100,15 +98,14 @@ class FactorizedRecipe:
                 u: _answer_lists(_of(u, graded), vectors, apart.get(u, everyone)) for u in users
             }
             tensors |= {
-                f"word_{name}": torch.from_numpy(getattr(everyone, name)).float()
-                for name in _WORD_TENSORS
+                f"word_{name}": getattr(everyone, name).astype(np.float32) for name in _WORD_TENSORS
             }
         records = {
             u: _record_lists(_of(u, examples), task, honest.get(u, model), start, encoder)
             for u in users
         }
         for stage, prior, found in (
-            ("rerank", torch.tensor(record_features.PRIOR, dtype=torch.float64), records),
+            ("rerank", np.array(record_features.PRIOR), records),
             ("adapt", start, answers),
         ):
             every = [one for own in found.values() for one in own]
@@ -150,7 +147,7 @@ class FactorizedRecipe:
         self._check(base, task, encoder)
         model = _label_model(base)
         users = list(examples)
-        weights = base.tensors["adapt"].double()
+        weights = base.tensors["adapt"].astype(np.float64)
         precision = {
             stage: base.card.settings.get(f"{stage}_head_precision")
             for stage in ("rerank", "adapt")
@@ -169,7 +166,7 @@ class FactorizedRecipe:
         heads = {}
         for i, user in enumerate(users):
             counts = {"rerank lists": len(records[i]), "adapt lists": len(answers[i])}
-            own = {"rerank": rerank[i].clone(), "adapt": adapt[i].clone()}
+            own = {"rerank": rerank[i].copy(), "adapt": adapt[i].copy()}
             heads[user] = base.head(
                 user, own, seed=seed, counts=counts, settings={"precision": precision}
             )
@@ -180,15 +177,15 @@ class FactorizedRecipe:
     ) -> Scorer:
         """The user's weights, or the population's where there is no head."""
         self._check(base, task, encoder)
-        weights = {stage: base.tensors[stage].double() for stage in ("rerank", "adapt")}
+        weights = {stage: base.tensors[stage].astype(np.float64) for stage in ("rerank", "adapt")}
         if head is not None:
             head.check_base(base)
             weights = {stage: own + head.tensors[stage] for stage, own in weights.items()}
         return FactorizedScorer(
             task,
             encoder,
-            weights["rerank"].numpy(),
-            weights["adapt"].numpy(),
+            weights["rerank"],
+            weights["adapt"],
             _label_model(base),
             _word_model(base),
         )
@@ -237,14 +234,14 @@ def _record_lists(
     examples: Sequence[TrainingExample],
     task: TaskSpec,
     model: LabelModel,
-    adapt: Tensor,
+    adapt: Floats,
     encoder: TextEncoder,
 ) -> list[ItemList]:
     """Shortlists; ``adapt`` are label weights that have seen no answers of these examples."""
     found = []
     for example in examples:
         expected = lists.expected_grades(
-            example.context, example.shortlist, task, model, adapt.numpy(), encoder
+            example.context, example.shortlist, task, model, adapt, encoder
         )
         if (one := lists.record_list(example, expected)) is not None:
             found.append(one)
@@ -275,42 +272,40 @@ def _answer_vectors(
     return dict(zip(texts, encoder.encode(texts), strict=True)) if texts else {}
 
 
-def _precision(task: TaskSpec, stage: str) -> Tensor:
+def _precision(task: TaskSpec, stage: str) -> Floats:
     """Prior precision (f,) of the population's weights."""
     names = feature_names(task)[stage]
     votes = label_features.VOTE_NAMES if task.closed else frozenset[str]()
-    return torch.tensor(
-        [VOTE_PRECISION if name in votes else ANSWER_PRECISION for name in names],
-        dtype=torch.float64,
-    )
+    return np.array([VOTE_PRECISION if name in votes else ANSWER_PRECISION for name in names])
 
 
-def _population(found: Sequence[ItemList], prior: Tensor, precision: Tensor) -> Tensor:
+def _population(found: Sequence[ItemList], prior: Floats, precision: Floats) -> Floats:
     """Weights (f,) of all lists together, shrunk to the prior."""
     if not found:
         return prior
-    return listwise.fit(listwise.pack([found]), prior[None], precision)[0]
+    fitted: Floats = listwise.fit(listwise.pack([found]), prior[None], precision)[0]
+    return fitted
 
 
 def _differences(
-    users: Sequence[Sequence[ItemList]], population: Tensor, precision: float | None
-) -> Tensor:
+    users: Sequence[Sequence[ItemList]], population: Array, precision: float | None
+) -> NDArray[np.float32]:
     """Each user's weights minus the population's (u, f), float32; zero at infinite precision."""
-    mean = population.double().expand(len(users), -1)
+    mean = np.tile(population.astype(np.float64), (len(users), 1))
     if precision is None or not any(users):
-        return torch.zeros(len(users), len(population))
-    fitted = listwise.fit(listwise.pack(users), mean, torch.full_like(mean[0], precision))
-    return (fitted - mean).float()
+        return np.zeros((len(users), len(population)), np.float32)
+    fitted = listwise.fit(listwise.pack(users), mean, np.full_like(mean[0], precision))
+    return (fitted - mean).astype(np.float32)
 
 
 def _label_model(base: Weights) -> LabelModel:
     labels = tuple(base.card.settings.get("labels", ()))
     if not labels:
         return label_model.empty()
-    return LabelModel(labels, *(base.tensors[f"label_{name}"].numpy() for name in _LABEL_TENSORS))
+    return LabelModel(labels, *(base.tensors[f"label_{name}"] for name in _LABEL_TENSORS))
 
 
 def _word_model(base: Weights) -> WordModel:
     if "word_weights" not in base.tensors:
         return word_model.untrained()
-    return WordModel(*(base.tensors[f"word_{name}"].double().numpy() for name in _WORD_TENSORS))
+    return WordModel(*(base.tensors[f"word_{name}"].astype(np.float64) for name in _WORD_TENSORS))

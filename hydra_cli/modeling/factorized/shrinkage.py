@@ -11,17 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from hydra_cli.modeling.factorized import listwise
-from hydra_cli.modeling.factorized.listwise import ItemList
+from hydra_cli.modeling.factorized.listwise import Floats, ItemList
 
 PRECISIONS = (300.0, 100.0, 30.0, 10.0)
 _MOST_FOLDS = 300
 
 
-def choose_precision(users: Sequence[Sequence[ItemList]], population: Tensor) -> float | None:
+def choose_precision(users: Sequence[Sequence[ItemList]], population: Floats) -> float | None:
     """The precision (one for all features) of users' weights (f,); None: infinite."""
     folds = [
         (user, own[:held] + own[held + 1 :], own[held])
@@ -34,8 +33,8 @@ def choose_precision(users: Sequence[Sequence[ItemList]], population: Tensor) ->
         return None
     rest = listwise.pack([kept for _, kept, _ in folds])
     held = listwise.pack([[one] for _, _, one in folds])
-    prior = population.double().expand(len(folds), -1)
-    nothing = torch.zeros(prior.shape[1], dtype=torch.float64)
+    prior = np.tile(population.astype(np.float64), (len(folds), 1))
+    nothing = np.zeros(prior.shape[1])
     shared = listwise.loss(held, prior, prior, nothing)
     best: float | None = None
     least = 0.0
@@ -48,10 +47,10 @@ def choose_precision(users: Sequence[Sequence[ItemList]], population: Tensor) ->
     return best
 
 
-def _over_users(users: Sequence[int], values: Tensor) -> tuple[float, float]:
+def _over_users(users: Sequence[int], values: Floats) -> tuple[float, float]:
     """Mean of the users' means, and its standard error."""
     groups: dict[int, list[float]] = {}
     for user, value in zip(users, values.tolist(), strict=True):
         groups.setdefault(user, []).append(value)
-    means = torch.tensor([sum(own) / len(own) for own in groups.values()])
-    return float(means.mean()), float(means.std() / math.sqrt(len(means)))
+    means = np.array([sum(own) / len(own) for own in groups.values()])
+    return float(means.mean()), float(means.std(ddof=1) / math.sqrt(len(means)))

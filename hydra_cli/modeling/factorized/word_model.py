@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hydra_cli.core.records import History, QueryContext, TrainingExample
@@ -238,16 +237,16 @@ def _fit(rows: Sequence[tuple[Floats, Floats]]) -> Floats:
     """Logistic regression: the conditional logit of two items, a word and nothing."""
     if not rows:
         return np.array(PRIOR)
-    x = torch.from_numpy(np.concatenate([features for features, _ in rows]))  # (v, f)
-    y = torch.from_numpy(np.concatenate([present for _, present in rows]))  # (v,)
+    x = np.concatenate([features for features, _ in rows])  # (v, f)
+    y = np.concatenate([present for _, present in rows])  # (v,)
     packed = listwise.Packed(
-        features=torch.stack([x, torch.zeros_like(x)], 1)[None],
-        targets=torch.stack([y, 1.0 - y], 1)[None],
-        missing=torch.zeros(1, len(x), 2, dtype=torch.float64),
-        weights=torch.ones(1, len(x), dtype=torch.float64),
+        features=np.stack([x, np.zeros_like(x)], 1)[None],
+        targets=np.stack([y, 1.0 - y], 1)[None],
+        missing=np.zeros((1, len(x), 2)),
+        weights=np.ones((1, len(x))),
     )
-    prior = torch.tensor([PRIOR], dtype=torch.float64)
-    fitted: Floats = listwise.fit(packed, prior, torch.full_like(prior[0], PRECISION))[0].numpy()
+    prior = np.array([PRIOR])
+    fitted: Floats = listwise.fit(packed, prior, np.full_like(prior[0], PRECISION))[0]
     return fitted
 
 

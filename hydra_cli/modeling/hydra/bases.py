@@ -6,13 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage
-from hydra_cli.modeling.weights import Weights
+from hydra_cli.modeling.weights import Array, Weights
 
 OPEN_BASES = 2
 """Bases kept in memory: one is two encoders, 180 MB with MiniLM-L6."""
@@ -59,14 +61,14 @@ def _load(base: Weights, encoder: TextEncoder) -> dict[Stage, PairEncoder]:
 
 
 def part_of(weights: Weights, prefix: str) -> Mapping[str, Tensor]:
-    """The tensors under a prefix, without it."""
+    """The tensors under a prefix, without it, as torch's: copies, so that they may be trained."""
     return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in weights.tensors.items()
+        name.removeprefix(prefix): torch.from_numpy(np.array(array))
+        for name, array in weights.tensors.items()
         if name.startswith(prefix)
     }
 
 
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with a prefix before each name."""
-    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    """torch's tensors as ``Weights`` keeps them, with a prefix before each name."""
+    return {f"{prefix}{name}": tensor.detach().cpu().numpy() for name, tensor in tensors.items()}

@@ -18,7 +18,7 @@ from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs, stage_pairs
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.hydra.training import DenseSettings, fit_heads, train_together
-from hydra_cli.modeling.weights import Card, Weights
+from hydra_cli.modeling.weights import Array, Card, Weights
 
 BM25_TEN: FirstStage = (("retriever", "bm25"), ("shortlist", 10))
 """The paper's first stage: BM25's ten best records."""
@@ -52,7 +52,7 @@ class HydraRecipe:
         progress: Progress,
     ) -> Weights:
         """Both stages' encoders, each trained together with the training users' heads."""
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Array] = {}
         counts = {"users": len({e.user for e in examples}), "examples": len(examples)}
         for stage in STAGES:
             pairs = stage_pairs(stage, examples, task)
@@ -90,7 +90,7 @@ class HydraRecipe:
         progress: Progress,
     ) -> dict[str, Weights]:
         """Every given user's head; a stage without labels stays the population's."""
-        tensors: dict[str, dict[str, Tensor]] = {user: {} for user in examples}
+        tensors: dict[str, dict[str, Array]] = {user: {} for user in examples}
         counts: dict[str, dict[str, int]] = {
             user: {"examples": len(own)} for user, own in examples.items()
         }

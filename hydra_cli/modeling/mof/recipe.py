@@ -22,7 +22,7 @@ from hydra_cli.modeling.mof.histories import router_rows
 from hydra_cli.modeling.mof.modules import FacetHeads, Router, uniform
 from hydra_cli.modeling.mof.pairs import stage_pairs
 from hydra_cli.modeling.mof.training import FacetSettings, train_facets
-from hydra_cli.modeling.weights import Card, Weights
+from hydra_cli.modeling.weights import Array, Card, Weights
 
 
 class MofRecipe:
@@ -54,7 +54,7 @@ class MofRecipe:
         progress: Progress,
     ) -> Weights:
         """Encoder, facets and router of both stages."""
-        tensors: dict[str, Tensor] = {}
+        tensors: dict[str, Array] = {}
         counts = {"users": len({e.user for e in examples}), "examples": len(examples)}
         for stage in STAGES:
             pairs = stage_pairs(stage, examples, task)
@@ -110,7 +110,7 @@ class MofRecipe:
             }
             heads[user] = base.head(
                 user,
-                mixtures,
+                under("", mixtures),
                 seed=seed,
                 counts={"examples": len(own)},
                 settings=asdict(self.settings),
@@ -130,7 +130,7 @@ class MofRecipe:
                 _facets(base, stage, encoder),
                 _router(base, stage, encoder),
                 encoder,
-                None if head is None else head.tensors.get(f"{stage}.mixture"),
+                None if head is None else part_of(head, f"{stage}.").get("mixture"),
             )
             for stage in encoders
         }
