@@ -24,9 +24,11 @@ def ingest(
         ),
     ] = None,
     columns: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--map", help="Columns of a record's fields: input=...,output=...,user=...,time=..."
+            "--map",
+            help="Columns of a record's fields: input=...,output=...,user=...,time=... "
+            "Given again, it adds to the first.",
         ),
     ] = None,
     task: Annotated[
@@ -61,7 +63,7 @@ def ingest(
     from hydra_cli.workflows.ingest import ingest as run
 
     settings = load_settings(store)
-    options = ingest_setup.options(columns, task=task, user=user, restore=restore)
+    options = ingest_setup.options(",".join(columns or ()), task=task, user=user, restore=restore)
     sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
     learner = ingest_setup.learner(settings, kind)
     with ingest_setup.reject_file(rejects, sources) as log, progress_bar() as progress:

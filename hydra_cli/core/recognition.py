@@ -79,11 +79,9 @@ def guess_columns(
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = ", ".join(columns[:20]) or "none"
-    for name, column in given.items():
-        if column not in columns:
-            raise DataError(
-                f"{source} has no column {column!r} for {name}", hint=f"it has: {shown}"
-            )
+    absent = [f"{column!r} for {name}" for name, column in given.items() if column not in columns]
+    if absent:
+        raise DataError(f"{source} has no column {', '.join(absent)}", hint=f"it has: {shown}")
     found = dict(given)
     for name, known in _NAMES.items():
         if name not in found:
@@ -91,15 +89,22 @@ def guess_columns(
             match = next((by_name[k] for k in known if k in by_name), None)
             if match is not None:
                 found[name] = match
-    for name in ("input", "output"):
-        if name not in found:
-            left = [c for c in columns if c not in found.values() and _is_text(rows, c)]
-            if len(left) != 1:
-                raise DataError(
-                    f"can't tell which column of {source} is the {name}; it has: {shown}",
-                    hint=f"say it with --map {name}=COLUMN",
-                )
-            found[name] = left[0]
+    unknown = [name for name in ("input", "output") if name not in found]
+    left = [c for c in columns if c not in found.values() and _is_text(rows, c)]
+    if unknown and not len(unknown) == len(left) == 1:
+        # The longest texts are the likeliest, in the order of the file: the input comes first.
+        longest = sorted(left, key=lambda c: -_characters(rows, c))[: len(unknown)]
+        likely = [column for column in left if column in longest]
+        likely += ["COLUMN"] * (len(unknown) - len(likely))
+        pairs = ",".join(f"{n}={c}" for n, c in zip(unknown, likely, strict=True))
+        which = "column" if len(unknown) == 1 else "columns"
+        verb = "is" if len(unknown) == 1 else "are"
+        raise DataError(
+            f"can't tell which {which} of {source} {verb} the {' and the '.join(unknown)}; "
+            f"it has: {shown}",
+            hint=f'say it with --map, perhaps --map "{pairs}"',
+        )
+    found.update(zip(unknown, left, strict=False))
     return ColumnMap(**found)
 
 
@@ -110,6 +115,10 @@ def _plain(name: str) -> str:
 def _is_text(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     values = [row[column] for row in rows if row.get(column) not in (None, "")]
     return bool(values) and all(isinstance(value, str) for value in values)
+
+
+def _characters(rows: Sequence[Mapping[str, Any]], column: str) -> int:
+    return sum(len(row.get(column) or "") for row in rows)
 
 
 class OutputStatistics:

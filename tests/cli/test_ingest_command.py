@@ -123,6 +123,16 @@ def test_misuse_is_one_clear_error(
     assert not (home / "db").exists() or call("users", "--json").stdout == "[]\n"
 
 
+def test_a_repeated_map_adds_up(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("agent,said,wrote\nu,a,b\n")
+    result = call("ingest", file, "--map", "user=agent", "--map", "input=said,output=wrote")
+    assert result.exit_code == 0, result.output
+    assert call("history", "u", "--json").stdout.count('"input": "a"') == 1
+    twice = call("ingest", file, "--map", "input=said", "--map", "input=wrote")
+    assert "names 'input' twice" in str(twice.exception)
+
+
 def test_unknown_users_are_not_found(path: Path) -> None:
     call("ingest", path)
     for user in ("../x", "x" * 1024, "\N{PILE OF POO}", "a'; DROP TABLE records; --"):

@@ -54,7 +54,7 @@ def test_a_missing_column_is_named_with_those_there() -> None:
 def test_ambiguous_columns_ask_for_a_map() -> None:
     with pytest.raises(DataError, match="is the output") as error:
         guess_columns([{"input": "a", "x": "b", "y": "c"}], {}, source="x")
-    assert "--map output=COLUMN" in str(error.value.hint)
+    assert '--map "output=x"' in str(error.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +115,13 @@ def test_memory_stays_constant_with_distinct_outputs() -> None:
 )
 def test_scales(numbers: set[float], scale: str) -> None:
     assert "".join(scale_of(numbers)) == scale
+
+
+def test_all_missing_columns_are_told_at_once_with_a_map_to_try() -> None:
+    rows = [{"agent": "u", "message": "a long message", "reply text": "a longer reply than that"}]
+    with pytest.raises(DataError, match=r"no column 'x' for input, 'y' for output"):
+        guess_columns(rows, {"input": "x", "output": "y"}, source="f")
+    odd = [{"wer": "u", "frage": "a long message", "antwort": "a longer reply than that"}]
+    with pytest.raises(DataError, match="columns of f are the input and the output") as caught:
+        guess_columns(odd, {}, source="f")
+    assert '--map "input=frage,output=antwort"' in str(caught.value.hint)
