@@ -21,9 +21,9 @@ def open_store(settings: Settings, *, create: bool = False) -> HistoryStore:
 
 def open_encoder(settings: Settings) -> TextEncoder:
     """The text encoder, fetched once where it isn't on disk yet."""
-    from hydra_cli.models.hf_encoder import HFEncoder
+    from hydra_cli.models.bert_encoder import open_text_encoder
 
-    return HFEncoder.open(settings.encoder)
+    return open_text_encoder(settings.encoder)
 
 
 def open_chat(

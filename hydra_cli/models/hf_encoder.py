@@ -9,35 +9,33 @@ similar length, each batch as large as a budget of padded tokens allows.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from hydra_cli.core.errors import ModelError
 from hydra_cli.models.fetching import open_model
-from hydra_cli.models.files import ModelFolder, damaged
+from hydra_cli.models.files import ModelFolder
 from hydra_cli.models.hf_loading import best_device, load_encoder
 from hydra_cli.models.hf_precision import scoring_dtype
+from hydra_cli.models.text_encoding import (
+    PAIR_TOKENS,
+    TEXT_TOKENS,
+    VECTORS,
+    fingerprint_of,
+    sentence_settings,
+    token_batches,
+)
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from hydra_cli.core.records import Vectors
 
-TEXT_TOKENS = 256
-PAIR_TOKENS = 256
 _CPU_BATCH_TOKENS = 4096
 _GPU_BATCH_TOKENS = 65536
-ALIKE, LEAST_TOKENS = 0.75, 256
 _CHUNK = 8192  # texts tokenized and sorted at once: memory stays bounded
-_CACHE_ENTRIES = 4096
 
 
 class HFEncoder:
@@ -63,16 +61,16 @@ class HFEncoder:
         self.name = folder.name
         self.precision = scoring_dtype(model.device)
         self._frozen: PreTrainedModel | None = None
-        self.pooling, limit = _sentence_settings(folder.path)
-        longest = _model_tokens(model, tokenizer)
+        self.pooling, limit = sentence_settings(folder)
+        positions = int(getattr(model.config, "max_position_embeddings", 512))
+        # Tokenizers without a limit state a huge number.
+        longest = min(int(tokenizer.model_max_length), positions)
         self.text_tokens = min(text_tokens, limit or text_tokens, longest)
         self.pair_tokens = min(pair_tokens, longest)
         self.dimension = int(model.config.hidden_size)
-        self.fingerprint = hashlib.sha256(
-            json.dumps(
-                [folder.sha256, self.pooling, self.text_tokens, type(model).__name__]
-            ).encode()
-        ).hexdigest()
+        self.fingerprint = fingerprint_of(
+            folder, self.pooling, self.text_tokens, type(model).__name__
+        )
 
     @classmethod
     def open(cls, name: str, *, device: str | None = None) -> HFEncoder:
@@ -113,7 +111,7 @@ class HFEncoder:
         new: list[str] = []
         known = 0
         for text, places in rows.items():
-            vector = _CACHE.get((self.fingerprint, text))
+            vector = VECTORS.get((self.fingerprint, text))
             if vector is None:
                 new.append(text)
             else:
@@ -126,7 +124,7 @@ class HFEncoder:
             for indices, states in self._batches(self._tokenize(chunk, None, self.text_tokens)):
                 for index, vector in zip(indices, states, strict=True):
                     vectors[rows[chunk[index]]] = vector
-                    _CACHE.put((self.fingerprint, chunk[index]), vector)
+                    VECTORS.put((self.fingerprint, chunk[index]), vector)
                 if progress:
                     progress(sum(len(rows[chunk[index]]) for index in indices))
         return vectors
@@ -188,90 +186,3 @@ class HFEncoder:
             if not first_token:
                 states = torch.nn.functional.normalize(states, dim=-1)
             yield indices, states.cpu().numpy()
-
-
-def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first.
-
-    A batch's longest length times its size stays within ``budget``, except
-    where one text alone is longer. Texts much shorter than the longest start
-    a batch of their own once there are ``LEAST_TOKENS``.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[batch[0]] if batch else 0
-        full = (len(batch) + 1) * longest > budget
-        # Padding short texts to a long one costs more than another small batch.
-        apart = lengths[index] < ALIKE * longest and len(batch) * longest >= LEAST_TOKENS
-        if batch and (full or apart):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _model_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most tokens the model reads; tokenizers without a limit state a huge number."""
-    positions = int(getattr(model.config, "max_position_embeddings", 512))
-    return min(int(tokenizer.model_max_length), positions)
-
-
-def _sentence_settings(folder: Path) -> tuple[str, int | None]:
-    """Pooling ("mean" or "cls") and token limit as sentence-transformers' files state them."""
-    if not (folder / "modules.json").is_file():
-        return "mean", None
-    try:
-        modules = json.loads((folder / "modules.json").read_text("utf-8"))
-        kinds = {str(module["type"]).rsplit(".", 1)[-1]: module["path"] for module in modules}
-        if unknown := set(kinds) - {"Transformer", "Pooling", "Normalize"}:
-            raise ModelError(
-                f"the encoder needs {min(unknown)} layers, which this tool doesn't have",
-                hint="name an encoder of Transformer and Pooling alone",
-            )
-        settings: dict[str, Any] = {}
-        if "Pooling" in kinds:
-            settings = json.loads((folder / kinds["Pooling"] / "config.json").read_text("utf-8"))
-        limit = None
-        if (folder / "sentence_bert_config.json").is_file():
-            limit = json.loads((folder / "sentence_bert_config.json").read_text("utf-8"))
-            limit = limit.get("max_seq_length")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(folder.name, f"modules.json or its parts: {error}") from error
-    modes = {
-        key.removeprefix("pooling_mode_").removesuffix("_token").removesuffix("_tokens")
-        for key, on in settings.items()
-        if key.startswith("pooling_mode_") and on is True
-    }
-    modes |= {settings["pooling_mode"]} if isinstance(settings.get("pooling_mode"), str) else set()
-    modes = modes or {"mean"}
-    if modes not in ({"mean"}, {"cls"}):
-        raise ModelError(
-            f"the encoder pools by {' + '.join(sorted(modes))}, this tool by mean or cls",
-            hint="name another encoder",
-        )
-    return modes.pop(), limit
-
-
-class _VectorCache:
-    """The last vectors made in this process: queries and answers come again and again."""
-
-    def __init__(self, entries: int) -> None:
-        self._entries = entries
-        self._vectors: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, str]) -> Vectors | None:
-        with self._lock:
-            if key in self._vectors:
-                self._vectors.move_to_end(key)
-            return self._vectors.get(key)
-
-    def put(self, key: tuple[str, str], vector: Vectors) -> None:
-        with self._lock:
-            self._vectors[key] = vector.copy()  # a row alone, not a view that keeps its batch
-            if len(self._vectors) > self._entries:
-                self._vectors.popitem(last=False)
-
-
-_CACHE = _VectorCache(_CACHE_ENTRIES)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from hydra_cli.core.errors import ModelError, UsageError
 from hydra_cli.models import hf_encoder
-from hydra_cli.models.hf_encoder import HFEncoder, token_batches
+from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.models.hf_precision import TOLERANCE, VARIABLE
+from hydra_cli.models.text_encoding import VectorCache, token_batches
 
 TEXTS = [
     "a new movie review",
@@ -30,7 +31,7 @@ PAIRS = [("a cat", "the dog"), ("label this article " * 40, "sports"), ("one", "
 
 @pytest.fixture
 def encoder(tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch) -> HFEncoder:
-    monkeypatch.setattr(hf_encoder, "_CACHE", hf_encoder._VectorCache(64))
+    monkeypatch.setattr(hf_encoder, "VECTORS", VectorCache(64))
     return HFEncoder.open(str(tiny_encoder_path), device="cpu")
 
 
@@ -157,7 +158,7 @@ def test_a_changed_result_does_not_reach_the_cache(encoder: HFEncoder) -> None:
 
 
 def test_cache_forgets_the_oldest() -> None:
-    cache = hf_encoder._VectorCache(2)
+    cache = VectorCache(2)
     for text in "ab":
         cache.put(("f", text), np.zeros(1, np.float32))
     cache.get(("f", "a"))
