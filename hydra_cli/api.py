@@ -362,7 +362,8 @@ class Hydra:
     def _query(
         self, text: str, user: str | None, task: str | None, plan: Mapping[str, Any]
     ) -> tuple[Query, TaskSpec, Settings]:
-        from hydra_cli.workflows.ask import choose_task, choose_user, make_query
+        from hydra_cli.workflows.ask import make_query
+        from hydra_cli.workflows.choosing import choose_task, choose_user
 
         settings = _overridden(self.settings, plan)
         chosen = choose_user(self.store, user or settings.user)

@@ -61,6 +61,7 @@ def ask(
     from hydra_cli.config import load_settings
     from hydra_cli.wiring import open_store
     from hydra_cli.workflows import ask as workflow
+    from hydra_cli.workflows.choosing import choose_task, choose_user
 
     settings = load_settings(store).override(
         user=user,
@@ -75,8 +76,8 @@ def ask(
     )
     query_text = read_query(text)
     histories = open_store(settings)
-    chosen_user = workflow.choose_user(histories, settings.user)
-    chosen_task = workflow.choose_task(histories, chosen_user, task)
+    chosen_user = choose_user(histories, settings.user)
+    chosen_task = choose_task(histories, chosen_user, task)
     spec = settings.spec(chosen_task)
     query = workflow.make_query(query_text, chosen_user, spec)
 

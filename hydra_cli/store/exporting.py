@@ -77,7 +77,7 @@ def _write(
     records = writer(_batches(store, where, chosen, found), folder / names[0])
     if missing := sorted(set(chosen) - found):
         raise NotFound(
-            f"no user {missing[0]!r} in the store", hint="`hydra-pers users` lists who is there"
+            f"no records of user {missing[0][:80]!r}", hint="`hydra-pers users` lists them"
         )
     encoder, vectors = store.encoder, 0
     table = store.vector_table()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, TextEncoder
 from hydra_cli.core.records import Answer, Candidate, Query, Scored, Usage
@@ -31,45 +31,6 @@ class Stopwatch:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def choose_user(store: HistoryStore, user: str | None) -> str:
-    """The user that was named, else the only one there is."""
-    if user is not None:
-        if not store.tasks_of(user):
-            raise unknown_user(store, user)
-        return user
-    users = store.users()
-    if len(users) == 1:
-        return users[0].user
-    if not users:
-        raise NotFound("the store holds no records", hint="start with `hydra-pers ingest FILE`")
-    raise UsageError(
-        f"the store holds {len(users)} users",
-        hint="name one with --user, or set a default: `hydra-pers config set user NAME`",
-    )
-
-
-def unknown_user(store: HistoryStore, user: str) -> NotFound:
-    """The error for a user without records, with the nearest names."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(user, [summary.user for summary in store.users()], n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "`hydra-pers users` lists them"
-    return NotFound(f"no records of user {user[:80]!r}", hint=hint)
-
-
-def choose_task(store: HistoryStore, user: str, task: str | None) -> str:
-    """The task that was named, else the user's largest."""
-    tasks = store.tasks_of(user)
-    if task is None:
-        return tasks[0][0]
-    if task not in dict(tasks):
-        raise NotFound(
-            f"user {user!r} has no records of task {task!r}",
-            hint=f"their tasks: {', '.join(name for name, _ in tasks)}",
-        )
-    return task
 
 
 def make_query(text: str, user: str, task: TaskSpec) -> Query:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.errors import UsageError
 from hydra_cli.core.protocols import HistoryStore, UserSummary
 from hydra_cli.core.records import Record
+from hydra_cli.workflows.choosing import unknown_task, unknown_user
 
 
 def list_users(store: HistoryStore) -> list[UserSummary]:
@@ -22,24 +21,6 @@ def user_history(
     records = store.records(user, task=task, limit=limit)
     if records:
         return records
-    tasks = [name for name, _ in store.tasks_of(user)]
-    if tasks:
-        raise NotFound(
-            f"user {_short(user)} has no records of task {_short(task or '')}",
-            hint=f"their tasks: {', '.join(tasks)}",
-        )
-    raise NotFound(f"no user {_short(user)} in the store", hint=_nearest(store, user))
-
-
-def _nearest(store: HistoryStore, user: str) -> str:
-    known = [summary.user for summary in store.users()]
-    if not known:
-        return "the store is empty; fill it with: hydra-pers ingest FILE"
-    close = get_close_matches(user, known, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return "see who is there with: hydra-pers users"
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 80 else name[:80] + "…")
+    if task is not None and store.tasks_of(user):
+        raise unknown_task(store, user, task)
+    raise unknown_user(store, user)

@@ -18,7 +18,7 @@ from hydra_cli.core.protocols import (
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.personalization import load_base
 from hydra_cli.pipeline.supervision import SupervisionPlan
-from hydra_cli.workflows.ask import unknown_user
+from hydra_cli.workflows.choosing import nothing_stored, unknown_user
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | N
         else {name for summary in store.users() for name in summary.tasks}
     )
     if not known:
-        raise NotFound("the store holds no records", hint="start with `hydra-pers ingest FILE`")
+        raise nothing_stored()
     if task is None:
         return known
     if task not in known:

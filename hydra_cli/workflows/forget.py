@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hydra_cli.core.errors import UsageError
+from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store.forgetting import Erased, Scope
+from hydra_cli.workflows.choosing import unknown_user
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -22,7 +23,12 @@ def plan_forget(store: LanceHistoryStore, scope: Scope) -> Erased:
                 f"record {scope.record!r} stands in several tasks: {', '.join(tasks)}",
                 hint="say which with --task",
             )
-    return store_forget.preview(store, scope)
+    try:
+        return store_forget.preview(store, scope)
+    except NotFound:
+        if store.tasks_of(scope.user):
+            raise
+        raise unknown_user(store, scope.user) from None
 
 
 def forget(store: LanceHistoryStore, scope: Scope) -> Erased:

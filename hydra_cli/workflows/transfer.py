@@ -10,6 +10,7 @@ from hydra_cli.core.errors import UsageError
 from hydra_cli.store.archives import Manifest
 from hydra_cli.store.exporting import Format, export_store
 from hydra_cli.store.importing import Imported, import_archive
+from hydra_cli.workflows.choosing import choose_user
 
 if TYPE_CHECKING:
     from hydra_cli.store.lancedb_store import LanceHistoryStore
@@ -27,6 +28,8 @@ def export_users(
     inside = target.expanduser().resolve()
     if store.folder.root.resolve() in [inside, *inside.parents]:
         raise UsageError("an export can't go into the store's own folder", hint="name another --to")
+    for user in users:
+        choose_user(store, user)
     return export_store(store, target.expanduser(), users=users, format=chosen)
 
 

@@ -15,13 +15,8 @@ from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.pipeline.personalization import Personalization, personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
-from hydra_cli.workflows.ask import (
-    ask,
-    choose_task,
-    choose_user,
-    draft_query,
-    make_query,
-)
+from hydra_cli.workflows.ask import ask, draft_query, make_query
+from hydra_cli.workflows.choosing import choose_task, choose_user
 from hydra_cli.workflows.fit import FitPlan, fit
 from tests.workflows.conftest import HEADLINES, MOOD, MOODS
 

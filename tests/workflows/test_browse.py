@@ -23,13 +23,13 @@ def test_users_and_histories(store: MemoryHistoryStore) -> None:
 
 
 def test_unknown_users_meet_the_nearest_names(store: MemoryHistoryStore) -> None:
-    with pytest.raises(NotFound, match="no user 'anna'") as error:
+    with pytest.raises(NotFound, match="no records of user 'anna'") as error:
         user_history(store, "anna")
     assert error.value.hint == "did you mean 'ann'?"
     with pytest.raises(NotFound) as error:
         user_history(store, "../../x" * 200)
     assert len(error.value.message) < 150
-    assert error.value.hint == "see who is there with: hydra-pers users"
+    assert error.value.hint == "`hydra-pers users` lists them"
 
 
 def test_an_empty_store_says_how_to_fill_it() -> None:
