@@ -30,12 +30,13 @@ sys.stderr.write("\\n" + json.dumps([code, loaded]))
 """
 
 
-def loaded_by(*arguments: str) -> set[str]:
+def loaded_by(*arguments: str, code: int = 0) -> set[str]:
+    """The packages that a command loads on its way to that exit code."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, timeout=120
     )
-    code, loaded = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0, done.stderr
+    ended, loaded = json.loads(done.stderr.splitlines()[-1])
+    assert ended == code, done.stderr
     return set(loaded)
 
 
@@ -67,3 +68,8 @@ def test_ingest_loads_no_torch(home: Path, tmp_path: Path) -> None:
     path.write_text('{"user": "u", "input": "a", "output": "b"}\n')
     assert loaded_by("ingest", str(path)).isdisjoint(("torch", "transformers", "litellm", "pandas"))
     assert (home / "tasks.json").is_file()
+
+
+@pytest.mark.usefixtures("home")
+def test_fit_refuses_an_unknown_recipe_before_anything_heavy() -> None:
+    assert loaded_by("fit", "--recipe", "foo", code=5).isdisjoint(HEAVY)

@@ -68,6 +68,7 @@ def fit(
     from hydra_cli.cli.render_fit import render, render_price
     from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
+    from hydra_cli.modeling.recipes import check_recipe
     from hydra_cli.wiring import open_store
 
     if supervision not in SUPERVISIONS:
@@ -75,6 +76,7 @@ def fit(
     if without and not base:
         raise UsageError("--without needs --base", hint="a base is trained on everyone or not")
     settings = load_settings(store).override(model=model, encoder=encoder, seed=seed, n=n)
+    check_recipe(recipe)
     histories = open_store(settings)
     from hydra_cli.workflows.fit_many import choose_tasks
 

@@ -44,8 +44,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Name to the function that makes the recipe."""
 
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe; NotFound lists the names there are."""
+def check_recipe(name: str) -> None:
+    """NotFound lists the names there are. Imports no recipe."""
     if name not in RECIPES:
         raise NotFound(f"no recipe named {name!r}", hint=f"known: {', '.join(RECIPES)}")
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe; NotFound as above."""
+    check_recipe(name)
     return RECIPES[name]()

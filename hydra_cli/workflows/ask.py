@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, TextEncoder
 from hydra_cli.core.records import Answer, Candidate, Query, Scored, Usage
 from hydra_cli.core.sequential import draw_until_clear
@@ -67,11 +68,14 @@ def ask(
 ) -> Answer:
     """The answer this user would give, with everything that led to it."""
     watch = Stopwatch()
+    progress = progress or Silent()
+    progress.start("reading the history", None)
     with watch.stage("retrieve"):
         context = load_context(store, encoder, task, query, progress=progress)
     with watch.stage("rerank"):
         drafted = draft(context, task, personal, plan)
     drawn = _Drawn(chat, drafted, watch)
+    progress.start("asking the LLM", None)
 
     def score(answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
         with watch.stage("adapt"):
