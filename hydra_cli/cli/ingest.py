@@ -40,6 +40,19 @@ def ingest(
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="The user, where no column names one.")
     ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option("--time-format", help='How times are written, for instance "%d/%m/%Y %H:%M".'),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="The files' encoding. Default: detected.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="COLUMN", help="Also keep this column, or all. Can be repeated."
+        ),
+    ] = None,
     rejects: Annotated[
         Path | None, typer.Option("--rejects", help="Keep rejected lines and reasons here.")
     ] = None,
@@ -63,7 +76,15 @@ def ingest(
     from hydra_cli.workflows.ingest import ingest as run
 
     settings = load_settings(store)
-    options = ingest_setup.options(",".join(columns or ()), task=task, user=user, restore=restore)
+    options = ingest_setup.options(
+        ",".join(columns or ()),
+        task=task,
+        user=user,
+        restore=restore,
+        encoding=encoding,
+        time_format=time_format,
+        keep=keep or (),
+    )
     sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
     learner = ingest_setup.learner(settings, kind)
     with ingest_setup.reject_file(rejects, sources) as log, progress_bar() as progress:
@@ -106,6 +127,12 @@ def _about(file: FileReport) -> list[str]:
     said = [f"{file.source}: {counts}"]
     if file.columns is not None:
         said.append(f"  read as {file.format}: {file.columns} (--map says otherwise)")
+    if file.encoding not in (None, "utf-8", "utf-8-sig"):
+        said.append(f"  encoding: read as {file.encoding} (--encoding says otherwise)")
+    if file.times is not None:
+        said.append(f"  time: read as {file.times} (--time-format says otherwise)")
+    if file.dropped:
+        said.append(f"  not kept: {_some(file.dropped)} (--keep NAME keeps one)")
     said.extend(f"  rejected {count:,}: {reason}" for reason, count in file.reasons.items())
     if file.first_rejected is not None:
         said.append(f"  first rejected: {file.first_rejected}")
@@ -128,7 +155,10 @@ def _as_json(report: IngestReport) -> dict[str, Any]:
             {
                 "source": file.source,
                 "format": file.format,
+                "encoding": file.encoding,
                 "columns": file.columns,
+                "times": file.times,
+                "not_kept": list(file.dropped),
                 "added": file.added,
                 "present": file.present,
                 "rejected": file.rejected,

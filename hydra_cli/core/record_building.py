@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
 from hydra_cli.core.recognition import ColumnMap
 from hydra_cli.core.records import Record
 from hydra_cli.core.rows import MAX_ID_BYTES, MAX_RECORD
-from hydra_cli.core.times import parse_time
+from hydra_cli.core.time_rules import TimeRule
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _EXACT = 1 << 53
@@ -27,10 +27,21 @@ class Rejected(Exception):
 class RecordBuilder:
     """Builds the records of one source.
 
-    ``task`` and ``user`` hold for rows whose columns have none.
+    ``task`` and ``user`` hold for rows whose columns have none. ``keep``: the
+    further columns that become metadata, None for all of them.
     """
 
-    def __init__(self, columns: ColumnMap, *, task: str, user: str | None) -> None:
+    def __init__(
+        self,
+        columns: ColumnMap,
+        *,
+        task: str,
+        user: str | None,
+        times: TimeRule | None = None,
+        keep: Collection[str] | None = None,
+    ) -> None:
+        self._parse_time = (times or TimeRule()).parse
+        self._keep = keep
         self._columns = columns
         self._task = task
         self._user = user
@@ -70,14 +81,14 @@ class RecordBuilder:
         time = None
         if columns.time is not None and (value := get(columns.time)) is not None:
             try:
-                time = parse_time(value)
+                time = self._parse_time(value)
             except ValueError as error:
                 raise Rejected(f"time {str(value)[:40]!r}: {error}") from error
 
         shape = tuple(fields)
         if shape != self._shape:
             self._shape = shape
-            self._extra = tuple(name for name in shape if name not in self._used)
+            self._extra = self._kept(shape)
         metadata = _NONE
         if self._extra:
             metadata = _metadata(fields, self._extra)
@@ -86,8 +97,15 @@ class RecordBuilder:
             raise Rejected(f"longer than {MAX_RECORD >> 20} MB")
 
         given = "" if columns.id is None else checked_id(get(columns.id), "id")
+        # Of the text as it stood in the source, as 0.1 made it.
         record_id = given or content_id(user, task, input_, output, time)
+        if "\r" in input_ or "\r" in output:
+            input_, output = unix_lines(input_), unix_lines(output)
         return Record(user, record_id, task, input_, output, time, metadata)
+
+    def _kept(self, names: Iterable[str]) -> tuple[str, ...]:
+        keep = self._keep
+        return tuple(n for n in names if n not in self._used and (keep is None or n in keep))
 
     def _id_of(self, value: object, name: str) -> str:
         """``checked_id`` with a memory, as a source has few users and tasks."""
@@ -99,6 +117,11 @@ class RecordBuilder:
                 self._ids.clear()
             known = self._ids[value] = checked_id(value, name)
         return known
+
+
+def unix_lines(text: str) -> str:
+    """The text with its line breaks as line feeds."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _other_text(value: object, name: str) -> str:

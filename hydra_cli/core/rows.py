@@ -30,8 +30,12 @@ class BadRow:
 
 @dataclass(slots=True)
 class Source:
-    """An open source: its name, its format and its rows, to be read once."""
+    """An open source: its name, its format and its rows, to be read once.
+
+    ``encoding`` is None where the format has none.
+    """
 
     name: str
     format: str
     rows: Iterator[Row | BadRow]
+    encoding: str | None = None

@@ -20,17 +20,22 @@ STDIN = "stdin"
 
 
 @contextmanager
-def open_source(path: Path | None, stdin: BinaryIO) -> Iterator[Source]:
-    """A file, or ``stdin`` where ``path`` is None, as rows. DataError: it can't be read."""
+def open_source(
+    path: Path | None, stdin: BinaryIO, *, encoding: str | None = None
+) -> Iterator[Source]:
+    """A file, or ``stdin`` where ``path`` is None, as rows. DataError: it can't be read.
+
+    ``encoding`` None is told by the first bytes.
+    """
     name = STDIN if path is None else str(path)
     suffix = "" if path is None else path.suffix.lower()
     with open_bytes(path, stdin) as raw:
         with read_errors(name):
-            source = _recognised(name, suffix, raw)
+            source = _recognised(name, suffix, raw, encoding)
         yield source
 
 
-def _recognised(name: str, suffix: str, raw: BinaryIO) -> Source:
+def _recognised(name: str, suffix: str, raw: BinaryIO, encoding: str | None) -> Source:
     head, stream = take_head(raw)
     if not head.strip():
         raise DataError(f"{name} is empty")
@@ -39,10 +44,12 @@ def _recognised(name: str, suffix: str, raw: BinaryIO) -> Source:
         return _source(name, "parquet", table_rows(raw if seekable else stream, name))
     if suffix in (".parquet", ".pq"):
         raise DataError(f"{name} is no Parquet file, in spite of its name")
-    head, stream = as_utf8(head, stream, name)
+    head, stream, found = as_utf8(head, stream, name, encoding)
     if not head.strip():
         raise DataError(f"{name} is empty")
-    return _text_source(name, suffix, head, stream)
+    source = _text_source(name, suffix, head, stream)
+    source.encoding = found
+    return source
 
 
 def _source(name: str, form: str, rows: Iterator[Row | BadRow]) -> Source:

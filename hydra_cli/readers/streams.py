@@ -16,7 +16,12 @@ from hydra_cli.core.rows import MAX_RECORD
 
 HEAD = 64 * 1024
 _CHUNK = 1024 * 1024
-_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_SINGLE_BYTE = {"cp1252": "cp1252", "latin_1": "cp1252", "cp1251": "cp1251"}
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd", b"BZh": "bzip2"}
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\x1b\x08")
 
@@ -40,13 +45,19 @@ class _Prepended(io.RawIOBase):
 
 
 class _Utf8(io.RawIOBase):
-    """UTF-16 read as UTF-8. What doesn't decode becomes bytes that no UTF-8 reader accepts."""
+    """Other encodings read as UTF-8. What doesn't decode becomes bytes that no reader accepts."""
 
     def __init__(self, stream: BinaryIO, encoding: str) -> None:
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        self._decoder = codecs.getincrementaldecoder(encoding)(self._errors(encoding))
+        self._encode_errors = self._errors(encoding)
         self._ready = b""
         self._ended = False
+
+    @staticmethod
+    def _errors(encoding: str) -> str:
+        """UTF-16 has halves of surrogate pairs, other encodings single bytes without a meaning."""
+        return "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"
 
     def readable(self) -> bool:
         return True
@@ -62,7 +73,7 @@ class _Utf8(io.RawIOBase):
                 # Half a character at the very end of the file.
                 self._ready = b"\xff"
                 break
-            self._ready = text.encode("utf-8", "surrogatepass")
+            self._ready = text.encode("utf-8", self._encode_errors)
         part = self._ready[: len(view)]
         self._ready = self._ready[len(part) :]
         view[: len(part)] = part
@@ -97,31 +108,77 @@ def take_head(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
     return head, io.BufferedReader(_Prepended(head, stream), _CHUNK)
 
 
-def as_utf8(head: bytes, stream: BinaryIO, name: str) -> tuple[bytes, BinaryIO]:
-    """Head and stream as UTF-8 without a byte order mark; DataError where it is no text."""
-    for bom, encoding in _UTF16.items():
-        if head.startswith(bom):
-            stream.read(len(bom))
-            return take_head(io.BufferedReader(_Utf8(stream, encoding), _CHUNK))
-    if head.startswith(codecs.BOM_UTF8):
-        stream.read(len(codecs.BOM_UTF8))
-        head = head[len(codecs.BOM_UTF8) :]
+def as_utf8(
+    head: bytes, stream: BinaryIO, name: str, given: str | None = None
+) -> tuple[bytes, BinaryIO, str]:
+    """Head and stream as UTF-8 without a byte order mark, and the encoding that was read.
+
+    ``given`` overrules what the head looks like. DataError where it is no text.
+    """
+    bom, encoding = _by_mark(head)
+    if given is None and bom:
+        stream.read(len(bom))
+        head = head[len(bom) :]
     for magic, packer in _PACKED.items():
         if head.startswith(magic):
             raise DataError(f"{name} is packed ({packer})", hint="unpack it first")
-    if _looks_binary(head):
-        raise DataError(
-            f"{name} is binary, or text in an unknown encoding",
-            hint="hydra-pers reads UTF-8, UTF-16 with a byte order mark, and Parquet",
-        )
-    return head, stream
+    encoding = given or encoding or _guessed(head, name)
+    if encoding in ("utf-8", "utf-8-sig"):
+        return head, stream, encoding
+    return *take_head(io.BufferedReader(_Utf8(stream, encoding), _CHUNK)), encoding
 
 
-def _looks_binary(head: bytes) -> bool:
-    """Over 10 % of control characters, or of bytes that are no UTF-8."""
-    controls = sum(count for byte, count in _low_bytes(head))
-    broken = head.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}")
-    return (controls + broken) * 10 > len(head)
+def known_encoding(name: str) -> str:
+    """Python's name of a text encoding; LookupError where it knows none."""
+    codec = codecs.lookup(name)
+    if codec.name.startswith(("utf-32", "utf-7")) or not getattr(codec, "_is_text_encoding", True):
+        raise LookupError(name)
+    return codec.name
+
+
+def _by_mark(head: bytes) -> tuple[bytes, str | None]:
+    for bom, encoding in _MARKS.items():
+        if head.startswith(bom):
+            return bom, encoding
+    return b"", None
+
+
+def _guessed(head: bytes, name: str) -> str:
+    """UTF-8 where the head is (nearly) that or JSON, else what its letters make likely."""
+    if _low_controls(head) * 10 > len(head):
+        raise _no_text(name)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+        return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    text = head.decode("utf-8", "replace")
+    broken = text.count("\N{REPLACEMENT CHARACTER}")
+    whole = sum(1 for letter in text if letter > "\x7f") - broken
+    if whole > broken or head.lstrip()[:1] in (b"{", b"["):
+        # Single rows with wrong bytes are rejected; JSON is UTF-8 by its definition.
+        if (_low_controls(head) + broken) * 10 > len(head):
+            raise _no_text(name)
+        return "utf-8"
+    # Imported here: most sources are UTF-8.
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(head, cp_isolation=list(_SINGLE_BYTE)).best()
+    if best is None:
+        raise _no_text(name)
+    # Windows-1252 holds all of Latin-1's letters, and the quotes that people type.
+    return _SINGLE_BYTE[best.encoding]
+
+
+def _no_text(name: str) -> DataError:
+    return DataError(
+        f"{name} is binary, or text in an unknown encoding",
+        hint="name its encoding with --encoding, or save it as UTF-8",
+    )
+
+
+def _low_controls(head: bytes) -> int:
+    return sum(count for _, count in _low_bytes(head))
 
 
 def _low_bytes(head: bytes) -> Iterator[tuple[int, int]]:

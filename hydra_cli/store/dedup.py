@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hydra_cli.core.record_building import unix_lines
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables
 from hydra_cli.store.keys import forgotten_digest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FEW_USERS = 64
 """Up to so many users of a batch are looked up by the index, more by a scan of the keys."""
 _SCAN_ROWS = 262_144
+_COMPARED = ("input", "output", "time")
 
 
 def known_contents(
@@ -66,6 +68,40 @@ def sort_out(
         elif found != content:
             conflicting.append(i)
     return keep, conflicting
+
+
+def truly_other(
+    dataset: lance.LanceDataset, rows: pa.Table, conflicting: Sequence[int]
+) -> list[int]:
+    """Of the conflicting rows those whose input, output or time differs from the stored one's.
+
+    Content keys also cover metadata and line breaks as they stood in the source;
+    a further column or another format is no conflict.
+    """
+    stored: dict[tuple[int, int], tuple[object, ...]] = {}
+    wanted = rows.take(list(conflicting))
+    columns = ["user_key", "record_key", *_COMPARED]
+    found = dataset.to_table(columns=columns, filter=_where_any(wanted))
+    # The batch's own rows come after: of two of one key, the first is stored.
+    for table in (found, rows):
+        for user, key, *texts in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            stored.setdefault((user, key), _compared(texts))
+    listed = zip(*(wanted[name].to_pylist() for name in columns), strict=True)
+    return [
+        i
+        for i, (user, key, *texts) in zip(conflicting, listed, strict=True)
+        if stored[user, key] != _compared(texts)
+    ]
+
+
+def _where_any(rows: pa.Table) -> str:
+    users = tables.int_list(pc.unique(rows["user_key"]).to_pylist())
+    keys = tables.int_list(pc.unique(rows["record_key"]).to_pylist())
+    return f"user_key IN ({users}) AND record_key IN ({keys})"
+
+
+def _compared(values: Sequence[object]) -> tuple[object, ...]:
+    return tuple(unix_lines(value) if isinstance(value, str) else value for value in values)
 
 
 def split_forgotten(

@@ -26,6 +26,7 @@ from hydra_cli.store.dedup import (
     known_contents,
     sort_out,
     split_forgotten,
+    truly_other,
     unmark_forgotten,
 )
 from hydra_cli.store.errors import FOREIGN, store_errors, translated
@@ -103,6 +104,8 @@ class LanceHistoryStore:
             rows = rows_of.record_rows(allowed)
             known, next_seq = known_contents(self.dataset(tables.RECORDS), rows)
             keep, conflicting = sort_out(rows, known)
+            if conflicting:
+                conflicting = truly_other(self.dataset(tables.RECORDS), rows, conflicting)
             if keep:
                 fresh = rows if len(keep) == len(allowed) else rows.take(keep)
                 self._append(rows_of.numbered(fresh, next_seq))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -19,6 +19,7 @@ from hydra_cli.core.record_building import RecordBuilder, Rejected
 from hydra_cli.core.records import Record
 from hydra_cli.core.rows import BadRow, Row
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.time_rules import TimeRule, time_rule
 from hydra_cli.readers import STDIN, Source, open_source
 from hydra_cli.readers.lamp import USER_FIELD, is_question, match_task, profile_rows
 from hydra_cli.workflows.task_learning import TaskLearner
@@ -41,12 +42,18 @@ class RejectLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """What the user said about the sources. ``columns`` maps a record's fields to columns."""
+    """What the user said about the sources. ``columns`` maps a record's fields to columns.
+
+    ``keep``: the other columns that are kept as metadata, None for all.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
     user: str | None = None
     restore: bool = False
+    encoding: str | None = None
+    times: TimeRule | None = None
+    keep: Collection[str] | None = ()
 
 
 @dataclass(slots=True)
@@ -63,6 +70,11 @@ class FileReport:
     columns: str | None = None
     error: str | None = None
     hint: str | None = None
+    encoding: str | None = None
+    times: str | None = None
+    """The rule that times were read by, where it is not the usual one."""
+    dropped: tuple[str, ...] = ()
+    """Columns that are neither a record's field nor kept."""
 
     @property
     def usable(self) -> int:
@@ -113,7 +125,7 @@ def ingest(
         reports.append(report)
         reading = _Reading(report, store, learner, known_tasks, options, progress, rejects)
         try:
-            with open_source(path, stdin) as source, _rare_collections():
+            with open_source(path, stdin, encoding=options.encoding) as source, _rare_collections():
                 reading.read(source)
         except DataError as error:
             report.error, report.hint = error.message, error.hint
@@ -159,6 +171,7 @@ class _Reading:
     def read(self, source: Source) -> None:
         """Add the source's records batch by batch; what precedes an error is kept."""
         self._report.format = source.format
+        self._report.encoding = source.encoding
         self._progress.start(f"reading {source.name}", None)
         try:
             until_error = _UntilError(source.rows)
@@ -192,8 +205,32 @@ class _Reading:
                 hint="name it with --map user=COLUMN, or the user of the whole file with --user",
             )
         self._report.columns = str(columns)
-        builder = RecordBuilder(columns, task=task or DEFAULT_TASK, user=self._options.user)
+        times = self._times(columns.time, head)
+        keep = self._options.keep
+        if keep is not None:
+            names = dict.fromkeys(name for row in head for name in row.fields)
+            # An object of this name says itself that it is to be kept: `history --json` has one.
+            if any(isinstance(row.fields.get("metadata"), dict) for row in head):
+                keep = {*keep, "metadata"}
+            self._report.dropped = tuple(n for n in names if n not in columns.used() | set(keep))
+        builder = RecordBuilder(
+            columns,
+            task=task or DEFAULT_TASK,
+            user=self._options.user,
+            times=times,
+            keep=keep,
+        )
         self._add_all(chain(head, rows), builder, columns.output)
+
+    def _times(self, column: str | None, head: Sequence[Row]) -> TimeRule:
+        """The rule of the file's times, told where it is not the usual one."""
+        if column is None:
+            return TimeRule()
+        rule = self._options.times or time_rule(
+            (row.fields.get(column) for row in head), column=column
+        )
+        self._report.times = rule.said
+        return rule
 
     def _lamp_task(self, question: Mapping[str, object]) -> TaskSpec | None:
         if self._options.task is not None:

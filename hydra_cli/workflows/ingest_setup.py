@@ -17,9 +17,10 @@ from hydra_cli.core.errors import UsageError
 from hydra_cli.core.recognition import FIELDS
 from hydra_cli.core.record_building import Rejected, checked_id
 from hydra_cli.core.tasks import KINDS
+from hydra_cli.core.time_rules import given_rule
 from hydra_cli.readers import find_files
 from hydra_cli.readers.reject_file import RejectFile
-from hydra_cli.readers.streams import unless_empty
+from hydra_cli.readers.streams import known_encoding, unless_empty
 from hydra_cli.store.task_file import load_tasks, save_task
 from hydra_cli.workflows.configure import given_task_keys
 from hydra_cli.workflows.ingest import IngestOptions
@@ -27,15 +28,34 @@ from hydra_cli.workflows.task_learning import TaskLearner
 
 
 def options(
-    columns: str | None, *, task: str | None, user: str | None, restore: bool
+    columns: str | None,
+    *,
+    task: str | None,
+    user: str | None,
+    restore: bool,
+    encoding: str | None = None,
+    time_format: str | None = None,
+    keep: Sequence[str] = (),
 ) -> IngestOptions:
-    """The options with their texts checked."""
+    """The options with their texts checked. ``keep``: column names, or ``all``."""
     return IngestOptions(
         columns=parse_map(columns or ""),
         task=_name(task, "--task"),
         user=_name(user, "--user"),
         restore=restore,
+        encoding=None if encoding is None else _encoding(encoding),
+        times=None if time_format is None else given_rule(time_format),
+        keep=None if "all" in keep else frozenset(keep),
     )
+
+
+def _encoding(name: str) -> str:
+    try:
+        return known_encoding(name)
+    except LookupError as error:
+        raise UsageError(
+            f"--encoding can't be {name!r}", hint="for instance utf-8, utf-16-le, cp1252 or cp1251"
+        ) from error
 
 
 def parse_map(text: str) -> Mapping[str, str]:

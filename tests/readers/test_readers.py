@@ -149,7 +149,8 @@ def test_delimiters(tmp_path: Path, name: str, text: str, delimiter: str) -> Non
 
 
 def test_csv_faults_reject_their_row_alone(tmp_path: Path) -> None:
-    data = b'a,b\n1,"x\ny"\n1\n1,2,3\n1,\xff\n1,a\x00b\n\n1,2\n'
+    # The head is UTF-8, so that a later wrong byte is the row's own fault.
+    data = b'a,b\n1,"x\ny"\n1\n1,2,3\n1,\xff\n1,a\x00b\n\n1,2\n\xc3\xa4\xc3\xb6\n'
     rows = read(tmp_path, "x.csv", data)
     good = [row for row in rows if isinstance(row, Row)]
     assert good == [Row(2, {"a": "1", "b": "x\ny"}), Row(9, {"a": "1", "b": "2"})]
@@ -161,6 +162,44 @@ def test_csv_faults_reject_their_row_alone(tmp_path: Path) -> None:
     ]
     assert bad[3][0] == 7
     assert "NUL" in bad[3][1]
+
+
+LETTER = 'Kunde;Antwort\nJörg;"Schöne Grüße für „Sie“,\r\n20 € zurück"\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [("cp1252", "cp1252"), ("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("utf-16", "utf-16-le")],
+)
+def test_encodings_are_told_from_the_first_bytes(
+    tmp_path: Path, written: str, read_as: str
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(LETTER.encode(written))
+    with open_source(path, io.BytesIO()) as source:
+        assert source.encoding == read_as
+        (row,) = source.rows
+    assert isinstance(row, Row)
+    assert row.fields == {"Kunde": "Jörg", "Antwort": "Schöne Grüße für „Sie“,\r\n20 € zurück"}
+
+
+def test_a_byte_without_meaning_is_rejected_and_no_other_row(tmp_path: Path) -> None:
+    good = "Jörg;Grüße an alle Köche\n".encode("cp1252")
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a;b\n" + good * 5000 + b"x;\x81\n" + good)
+    with open_source(path, io.BytesIO()) as source:
+        rows = list(source.rows)
+    assert [row.line for row in rows if isinstance(row, BadRow)] == [5002]
+    assert len(rows) == 5002
+
+
+def test_wrong_bytes_after_a_plain_head_are_never_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a;b\n" + b"plain;text\n" * 20_000 + "Jörg;x\n".encode("cp1252"))
+    with open_source(path, io.BytesIO()) as source:
+        assert [row.reason for row in source.rows if isinstance(row, BadRow)] == ["not valid UTF-8"]
+    with open_source(path, io.BytesIO(), encoding="cp1252") as source:
+        assert "Jörg" in [row.fields["a"] for row in source.rows if isinstance(row, Row)]
 
 
 def test_a_doubled_header_is_refused(tmp_path: Path) -> None:

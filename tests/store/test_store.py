@@ -56,10 +56,18 @@ def test_the_same_key_with_other_content_is_conflicting(store: LanceHistoryStore
         {"input": "other"},
         {"output": "other"},
         {"time": None},
-        {"metadata": {"lang": "de"}},
     ):
         changed = dataclasses.replace(first, **change)
         assert store.add([changed]).conflicting == (changed,)
+    assert store.records("u1") == [first]
+
+
+def test_other_metadata_and_line_breaks_are_no_conflict(store: LanceHistoryStore) -> None:
+    first = dataclasses.replace(record("u1", 1), output="a\r\nb", metadata={"region": "x"})
+    store.add([first])
+    same = dataclasses.replace(first, output="a\nb", metadata={})
+    result = store.add([same, dataclasses.replace(first, output="a\nc")])
+    assert (result.added, result.present, len(result.conflicting)) == (0, 1, 1)
     assert store.records("u1") == [first]
 
 

@@ -240,7 +240,7 @@ def lamp_file(bench: Bench, **more: str) -> Path:
 
 
 def test_lamp_with_user_ids_stores_a_shared_profile_once(bench: Bench) -> None:
-    report = bench.run(lamp_file(bench, user_id="u"))
+    report = bench.run(lamp_file(bench, user_id="u"), keep=None)
     assert (report.added, report.present) == (2, 0)
     assert report.files[0].format == "lamp"
     first, second = bench.store.records("u")
@@ -281,3 +281,26 @@ def test_a_store_error_is_no_source_error(bench: Bench, monkeypatch: pytest.Monk
 def test_hostile_texts_end_in_one_clear_error(bench: Bench, data: bytes) -> None:
     with pytest.raises(HydraError):
         bench.run(None, stdin=data)
+
+
+def test_other_columns_are_named_and_kept_on_request(bench: Bench) -> None:
+    rows = [{"user": "u", "input": "a", "output": "b", "region": "x", "channel": "y"}]
+    report = bench.run(bench.file("x.jsonl", rows), keep=frozenset({"channel"}))
+    assert report.files[0].dropped == ("region",)
+    (record,) = bench.store.records("u")
+    assert record.metadata == {"channel": "y"}
+
+
+def test_line_breaks_become_line_feeds(bench: Bench) -> None:
+    bench.run(bench.file("x.csv", 'user,input,output\nu,q,"a\r\nb"\n'))
+    (record,) = bench.store.records("u")
+    assert record.output == "a\nb"
+
+
+def test_european_dates_are_read_by_one_rule(bench: Bench) -> None:
+    text = "user;input;output;date\nu;a;b;31.12.2025 14:05\nu;c;d;01.02.2025\nu;e;f;2025-03-04\n"
+    report = bench.run(bench.file("x.csv", text))
+    assert report.files[0].times == "day.month.year"
+    assert (report.added, report.rejected) == (2, 1)
+    times = [r.time.isoformat() for r in bench.store.records("u") if r.time]
+    assert times == ["2025-02-01T00:00:00+00:00", "2025-12-31T14:05:00+00:00"]
