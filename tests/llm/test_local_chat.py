@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from hydra_cli.core.protocols import Message, Sampling
 from hydra_cli.llm import local_decoding
 from hydra_cli.llm.local_batching import BatchingChat
 from hydra_cli.llm.local_chat import LocalChat
-from hydra_cli.llm.local_decoding import Cancelled, draw_tokens
+from hydra_cli.llm.local_decoding import Cancelled, Prompt, _Row, _uniforms, draw_tokens
 from hydra_cli.models.hf_encoder import HFEncoder
 from tests.llm.tiny_llm import save_tiny_llm
 
@@ -51,7 +52,12 @@ def texts(chat: LocalChat, messages: list[Message], sampling: Sampling) -> list[
     return [answer.text for answer in chat.generate_batch([(messages, sampling)])[0].answers]
 
 
-def test_greedy_is_what_transformers_generates(chat: LocalChat) -> None:
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_greedy_is_what_transformers_generates(
+    chat: LocalChat, architecture: str, tmp_path: Path
+) -> None:
+    if architecture == "qwen2":
+        chat = LocalChat.open(str(save_tiny_llm(tmp_path, qwen=True)), device="cpu")
     for messages in MESSAGES:
         prompt = chat.prompt(messages, Sampling(max_tokens=12))
         ids = torch.tensor([prompt.ids])
@@ -101,6 +107,48 @@ def test_seeds(chat: LocalChat) -> None:
     assert texts(chat, MESSAGES[1], other) != first
     free = Sampling(n=6, temperature=1.0, max_tokens=10)
     assert texts(chat, MESSAGES[1], free) != texts(chat, MESSAGES[1], free)
+
+
+def test_different_prompts_draw_independently(chat: LocalChat) -> None:
+    sampling = Sampling(n=2, max_tokens=6, temperature=1.0, seed=5)
+    prompts = [Prompt((3,), sampling), Prompt((4,), sampling), Prompt((3,), sampling)]
+    first, second, again = _uniforms(
+        prompts, [_Row(i, sampling) for i in (0, 0, 1, 1, 2, 2)]
+    ).split(2)
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, second).any()
+    assert len({tuple(draws.tolist()) for draws in first}) == 2
+
+
+def test_a_prompt_is_read_once_for_all_its_answers(
+    chat: LocalChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[int, ...]] = []
+    forward = chat.model.forward
+
+    def counted(*rest: object, **options: Any) -> object:
+        read.append(tuple(options["input_ids"].shape))
+        return forward(*rest, **options)
+
+    monkeypatch.setattr(chat.model, "forward", counted)
+    prompt = chat.prompt(MESSAGES[0], HOT)
+    chat.answer([prompt, prompt])
+    assert read[0] == (1, len(prompt.ids))
+    assert all(width == 1 and rows <= 2 * HOT.n for rows, width in read[1:])
+    assert read[1][0] > 1
+
+
+def test_each_request_ends_by_its_own_stop_and_limit(chat: LocalChat) -> None:
+    free = texts(chat, MESSAGES[1], HOT)
+    long = max(free, key=len)
+    stop = long[len(long) // 2 :][:2]
+    stopped = Sampling(n=6, temperature=1.0, max_tokens=10, seed=5, stop=(stop,))
+    short = Sampling(n=6, temperature=1.0, max_tokens=2, seed=5)
+    whole, cut, brief = chat.generate_batch([(MESSAGES[1], s) for s in (HOT, stopped, short)])
+    assert [a.text for a in whole.answers] == free
+    assert [a.text for a in cut.answers] == [text.split(stop)[0] for text in free]
+    assert max(len(a.ids) for a in brief.answers) == 2
+    assert {a.finish for a in brief.answers if len(a.ids) == 2} == {"length"}
 
 
 def test_greedy_answers_are_copies(chat: LocalChat) -> None:
