@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hydra_cli.core.records import Answer, Query, Record
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.evaluation.results import TaskResult
+    from hydra_cli.llm.budget import Limits
     from hydra_cli.pipeline.answering import Draft
     from hydra_cli.pipeline.personalization import Personalization
     from hydra_cli.store.archives import Manifest
@@ -65,9 +66,13 @@ class Hydra:
         *,
         encoder: TextEncoder | None = None,
         chat: ChatModel | None = None,
-        progress: OnProgress | None = None,
+        progress: OnProgress | Progress | None = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> None:
-        """``encoder`` and ``chat`` take the place of those that the settings name."""
+        """``encoder`` and ``chat`` take the place of those that the settings name.
+
+        ``on_note`` hears what the LLM's edge has to tell (default: a line on stderr).
+        """
         self.store = store
         self.settings = settings
         self._encoder = encoder
@@ -75,6 +80,7 @@ class Hydra:
         self._chats: dict[str, ChatModel] = {}
         self._recipes: dict[str, Recipe] = {}
         self._progress = progress
+        self._on_note = on_note
         self._opening = threading.RLock()
         self._closing = ExitStack()
 
@@ -86,23 +92,26 @@ class Hydra:
         store: str | Path | None = None,
         *,
         create: bool = True,
-        progress: OnProgress | None = None,
-        encoder: TextEncoder | None = None,
+        progress: OnProgress | Progress | None = None,
+        on_note: Callable[[str], None] | None = None,
+        encoder: TextEncoder | str | None = None,
         chat: ChatModel | None = None,
         **settings: Any,
     ) -> Hydra:
         """The store at ``store``, or the one that the command line would use.
 
         ``settings`` are those of the config file, by name: ``model="openai/gpt-4o-mini"``,
-        ``k=6``. UsageError for one that doesn't exist, NotFound where there is no
-        store and ``create`` is off.
+        ``k=6``. ``encoder`` is a name or an encoder. UsageError for a setting that
+        doesn't exist, NotFound where there is no store and ``create`` is off.
         """
         from hydra_cli.wiring import open_store
 
         found = load_settings(Path(store) if store is not None else None)
+        if isinstance(encoder, str):
+            settings["encoder"], encoder = encoder, None
         chosen = _overridden(found, settings)
         opened = open_store(chosen, create=create)
-        return cls(opened, chosen, encoder=encoder, chat=chat, progress=progress)
+        return cls(opened, chosen, encoder=encoder, chat=chat, progress=progress, on_note=on_note)
 
     @classmethod
     def in_memory(
@@ -235,7 +244,7 @@ class Hydra:
         chat = None
         if labels.answers:
             limits = Limits(max_calls=max_calls, max_cost=max_cost)
-            chat = self._chat or open_chat(self.settings, limits=limits)
+            chat = self._chat or open_chat(self.settings, limits=limits, on_note=self._on_note)
         return fit_tasks(
             self.store,
             self.settings,
@@ -256,23 +265,30 @@ class Hydra:
         task: str | None = None,
         model: str | None = None,
         recipe: str | None = None,
+        max_cost: float | None = None,
+        max_calls: int | None = None,
+        max_tokens: int | None = None,
         **plan: Any,
     ) -> Answer:
         """The answer this user would give, with everything that led to it.
 
         ``user`` and ``task`` default as on the command line; ``plan`` overrides
-        settings of the pipeline for this query: ``n=2``, ``k=6``.
+        settings of the pipeline for this query: ``n=2``, ``k=6``. BudgetExceeded
+        where a limit (US dollars, calls, tokens) doesn't allow the calls.
         """
+        from hydra_cli.llm.budget import Limits
         from hydra_cli.workflows.ask import ask
 
         query, spec, settings = self._query(text, user, task, plan)
+        # What can be refused is refused before the encoder is loaded.
+        chat = self._open_chat(model, Limits(max_cost, max_calls, max_tokens))
         personal = self._personal(query.user, spec.name, recipe)
         return ask(
             query,
             spec,
             store=self.store,
             encoder=self._open_encoder(),
-            chat=self._open_chat(model),
+            chat=chat,
             personal=personal,
             plan=settings.plan,
             progress=self._watched(),
@@ -373,13 +389,9 @@ class Hydra:
     def _personal(self, user: str, task: str, recipe: str | None) -> Personalization:
         from hydra_cli.pipeline.personalization import personalization
 
-        return personalization(
-            self.settings.store,
-            user,
-            self.settings.spec(task),
-            self._recipe(recipe),
-            self._open_encoder(),
-        )
+        chosen = self._recipe(recipe)
+        spec = self.settings.spec(task)
+        return personalization(self.settings.store, user, spec, chosen, self._open_encoder())
 
     def _recipe(self, name: str | None) -> Recipe:
         from hydra_cli.modeling.recipes import DEFAULT_RECIPE, recipe_named
@@ -398,15 +410,18 @@ class Hydra:
                 self._encoder = open_encoder(self.settings)
             return self._encoder
 
-    def _open_chat(self, model: str | None) -> ChatModel:
+    def _open_chat(self, model: str | None, limits: Limits | None = None) -> ChatModel:
+        from hydra_cli.llm.budget import Limits
         from hydra_cli.wiring import open_chat
 
         if self._chat is not None and model is None:
             return self._chat
         name = model or self.settings.model
+        if limits not in (None, Limits()):  # limits hold for one call of ours, not for the next
+            return open_chat(self.settings, model=name, limits=limits, on_note=self._on_note)
         with self._opening:
             if name not in self._chats:
-                self._chats[name] = open_chat(self.settings, model=name)
+                self._chats[name] = open_chat(self.settings, model=name, on_note=self._on_note)
             return self._chats[name]
 
     def _on_disk(self) -> LanceHistoryStore:
@@ -424,7 +439,11 @@ class Hydra:
         self.settings = replace(self.settings, tasks=tasks)
 
     def _watched(self) -> Progress:
-        return Silent() if self._progress is None else _Callback(self._progress)
+        if self._progress is None:
+            return Silent()
+        if callable(self._progress):
+            return _Callback(self._progress)
+        return self._progress
 
 
 class _Callback:

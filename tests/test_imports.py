@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +31,13 @@ sys.stderr.write("\\n" + json.dumps([code, loaded]))
 """
 
 
-def loaded_by(*arguments: str, code: int = 0) -> set[str]:
-    """The packages that a command loads on its way to that exit code."""
+def loaded_by(*arguments: str, code: int | None = 0) -> set[str]:
+    """The packages that a command loads on its way to that exit code; None: to any error."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, timeout=120
     )
     ended, loaded = json.loads(done.stderr.splitlines()[-1])
-    assert ended == code, done.stderr
+    assert ended == code or (code is None and ended), done.stderr
     return set(loaded)
 
 
@@ -73,3 +74,52 @@ def test_ingest_loads_no_torch(home: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("home")
 def test_fit_refuses_an_unknown_recipe_before_anything_heavy() -> None:
     assert loaded_by("fit", "--recipe", "foo", code=5).isdisjoint(HEAVY)
+
+
+HEAVIEST = ("torch", "transformers", "litellm", "sklearn", "nltk", "pandas")
+
+
+@pytest.fixture
+def asked(
+    filled: Path, tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """A command that a provider on loopback answers, and the environment it needs."""
+    from tests.llm.fault_server import FaultServer, completion
+
+    with FaultServer(lambda call: completion(["comedy"] * call.n)) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        yield [
+            *("ask", "a query", "--user", "ann", "--model", "openai/x", "-n", "2"),
+            *("--encoder", str(tiny_encoder_path)),
+        ]
+
+
+def test_ask_over_http_needs_no_torch_and_from_the_cache_no_litellm(asked: list[str]) -> None:
+    first = loaded_by(*asked)
+    assert "litellm" in first
+    assert first.isdisjoint(("torch", "transformers"))
+    assert loaded_by(*asked).isdisjoint(HEAVIEST)
+
+
+def test_a_prompt_can_be_seen_without_an_llm(asked: list[str]) -> None:
+    assert loaded_by(*asked, "--show-prompt").isdisjoint(HEAVIEST)
+
+
+def test_fit_needs_no_torch(filled: Path, tiny_encoder_path: Path) -> None:
+    encoder = ("--encoder", str(tiny_encoder_path))
+    assert loaded_by("fit", *encoder).isdisjoint(("torch", "transformers", "litellm"))
+    assert loaded_by("fit", "--user", "ann", *encoder).isdisjoint(("torch", "litellm"))
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--retriever", "foo"),
+        ("--recipe", "foo"),
+        ("--model", "openai/gpt-4o-mini"),
+        ("--model", "local/no such model"),
+    ],
+)
+def test_what_can_be_refused_is_refused_at_once(wrong: tuple[str, str]) -> None:
+    assert loaded_by("ask", "a query", "--user", "ann", *wrong, code=None).isdisjoint(HEAVIEST)

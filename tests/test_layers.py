@@ -18,7 +18,6 @@ EXCEPTIONS: set[tuple[str, str]] = {
 }
 
 CIRCLES: set[tuple[str, str]] = {
-    ("llm.local_chat", "llm.local_provider"),
     ("store.dedup", "store.lancedb_store"),
     ("store.forgetting", "store.lancedb_store"),
     ("store.recovery", "store.lancedb_store"),

@@ -48,6 +48,9 @@ def ask(
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print what would be sent, and send nothing.")
     ] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Stop at this many dollars.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
     seed: SeedOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -57,56 +60,40 @@ def ask(
     Example: hydra-pers ask "headline for: the council voted to close the pool" --user u42
     """
     start = time.perf_counter()
+    from hydra_cli.api import Hydra
     from hydra_cli.cli.render import progress_bar, say
-    from hydra_cli.config import load_settings
-    from hydra_cli.wiring import open_store
-    from hydra_cli.workflows import ask as workflow
-    from hydra_cli.workflows.choosing import choose_task, choose_user
 
-    settings = load_settings(store).override(
-        user=user,
-        model=model,
-        k=k,
-        n=n,
-        retriever=retriever,
-        temperature=temperature,
-        encoder=encoder,
-        seed=seed,
-        sequential=sequential or None,
-    )
-    query_text = read_query(text)
-    histories = open_store(settings)
-    chosen_user = choose_user(histories, settings.user)
-    chosen_task = choose_task(histories, chosen_user, task)
-    spec = settings.spec(chosen_task)
-    query = workflow.make_query(query_text, chosen_user, spec)
-
-    from hydra_cli.modeling.recipes import recipe_named
-    from hydra_cli.pipeline.personalization import personalization
-    from hydra_cli.wiring import open_chat, open_encoder
-
-    texts = open_encoder(settings)
-    personal = personalization(settings.store, chosen_user, spec, recipe_named(recipe), texts)
-    if show_prompt:
-        show_messages(
-            workflow.draft_query(
-                query, spec, store=histories, encoder=texts, personal=personal, plan=settings.plan
-            ).request.messages,
-            as_json,
-        )
-        return
-    chat = open_chat(settings, on_note=say)
-    with progress_bar() as bar:
-        answer = workflow.ask(
-            query,
-            spec,
-            store=histories,
-            encoder=texts,
-            chat=chat,
-            personal=personal,
-            plan=settings.plan,
+    query = read_query(text)
+    with (
+        progress_bar() as bar,
+        Hydra.open(
+            store,
+            create=False,
             progress=bar,
+            on_note=say,
+            user=user,
+            model=model,
+            k=k,
+            n=n,
+            retriever=retriever,
+            temperature=temperature,
+            encoder=encoder,
+            seed=seed,
+            sequential=sequential or None,
+        ) as hydra,
+    ):
+        if show_prompt:
+            show_messages(hydra.draft(query, task=task, recipe=recipe).request.messages, as_json)
+            return
+        answer = hydra.ask(
+            query,
+            task=task,
+            recipe=recipe,
+            max_cost=max_cost,
+            max_calls=max_calls,
+            max_tokens=max_tokens,
         )
+    spec = hydra.settings.spec(answer.query.task)
     render(answer, spec, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
 
 

@@ -139,6 +139,8 @@ class LiteLLMChat:
     def _ask(self, flight: Flight, pool: WorkerPool[Job, Batch], *, first: bool = False) -> None:
         """Queue the calls that the flight still needs."""
         caller = self._callers[flight.model]
+        if flight.missing:
+            caller.prepare()
         while flight.missing and not pool.stopping.is_set():
             count = caller.answers_in_one_call(flight.missing)
             pool.submit(flight.promise(count), first=first)

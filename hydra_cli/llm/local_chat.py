@@ -1,7 +1,8 @@
 """The embedded LLM: a small chat model that answers on this machine.
 
-``register()`` makes it a litellm provider, so that ``local/smollm2-135m-instruct``
-(or ``local/`` with a folder or hub id) is a model name like any other. Many
+``local_provider.register`` makes it a litellm provider, so that
+``local/qwen2.5-0.5b-instruct`` (or ``local/`` with a folder or hub id) is a model
+name like any other. Many
 requests at once go through ``LocalChat.generate_batch``.
 """
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from hydra_cli.core.protocols import Sampling
-
-PROVIDER = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +127,3 @@ def open_local_chat(name: str) -> LocalChat:
         if name not in _OPENED:
             _OPENED[name] = LocalChat.open(name)
         return _OPENED[name]
-
-
-def register() -> None:
-    """Make ``local/...`` a litellm provider. Loads no model yet; a second call does nothing."""
-    from hydra_cli.llm.litellm_loading import load_litellm
-
-    load_litellm()  # before anything else imports it with its defaults
-    # Once, before there are worker threads: when several import it first, all but one fail.
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
-
-    from hydra_cli.llm.local_provider import install
-
-    install(PROVIDER)

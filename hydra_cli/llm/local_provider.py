@@ -13,7 +13,7 @@ from hydra_cli.core.protocols import Sampling
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.local_batching import BatchingChat
 from hydra_cli.llm.local_chat import LocalAnswers, open_local_chat
-from hydra_cli.llm.providers import OWN_SECONDS
+from hydra_cli.llm.providers import LOCAL, OWN_SECONDS
 
 litellm: Any = load_litellm()
 _MAX_TOKENS = 256
@@ -48,12 +48,13 @@ class LocalProvider(custom_llm.CustomLLM):
             return self._chats[model]
 
 
-def install(provider: str) -> None:
-    """Add the provider to litellm's table, once."""
-    if all(item["provider"] != provider for item in litellm.custom_provider_map):
-        litellm.custom_provider_map.append(
-            {"provider": provider, "custom_handler": LocalProvider()}
-        )
+def register() -> None:
+    """Make ``local/...`` a litellm provider. Loads no model yet; a second call does nothing."""
+    # Once, before there are worker threads: when several import it first, all but one fail.
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
+    if all(item["provider"] != LOCAL for item in litellm.custom_provider_map):
+        litellm.custom_provider_map.append({"provider": LOCAL, "custom_handler": LocalProvider()})
         litellm.utils.custom_llm_setup()
 
 

@@ -18,7 +18,7 @@ from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_text import clean_answer, has_reasoning
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors, translate
-from hydra_cli.llm.providers import LOCAL, OWN_SECONDS, Endpoint
+from hydra_cli.llm.providers import LOCAL, OWN_SECONDS, Endpoint, missing_variables
 from hydra_cli.llm.throttle import Throttle
 
 ATTEMPTS = 6
@@ -34,6 +34,7 @@ REASONING_ROOM = 2048
 _LOCAL_PARAMETERS = frozenset(
     {"temperature", "top_p", "max_tokens", "stop", "seed", "n", "logprobs"}
 )
+_PREPARING = threading.Lock()
 _SILENT = frozenset({"logprobs", "n"})
 """Parameters whose loss changes no answer: nothing to tell."""
 
@@ -73,6 +74,15 @@ class Caller:
         self._room = 0
         self._noted: set[str] = set()
         self._learning = threading.Lock()
+
+    def prepare(self) -> None:
+        """Import what calls need, before worker threads do; kept answers need none of it."""
+        with _PREPARING:
+            load_litellm()  # before anything else imports it with its defaults
+            if self.endpoint.provider == LOCAL:
+                from hydra_cli.llm.local_provider import register
+
+                register()
 
     def answers_in_one_call(self, wanted: int) -> int:
         """How many answers to ask for at once."""
@@ -185,8 +195,7 @@ class Caller:
         return {"api_base": base, **key}
 
     def _has_key(self) -> bool:
-        found = load_litellm().validate_environment(model=self.endpoint.model)
-        return not found["missing_keys"]
+        return not missing_variables(self.endpoint)
 
     def _parameters(self) -> frozenset[str]:
         if self._known is None:

@@ -14,6 +14,7 @@ from hydra_cli.llm.budget import Budget, Limits
 from hydra_cli.llm.litellm_chat import LiteLLMChat
 from hydra_cli.llm.provider_calls import Caller
 from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, resolve
+from hydra_cli.models.files import find_model
 
 
 def cache_path(store: Path) -> Path:
@@ -63,9 +64,8 @@ def allowed_endpoint(model: str, settings: Settings) -> Endpoint:
 
 def _prepare(endpoint: Endpoint, limits: Limits) -> None:
     if endpoint.provider == LOCAL:
-        from hydra_cli.llm import local_chat
-
-        local_chat.register()
+        # NotFound for a name that can't be a model's; it is loaded by the first call.
+        find_model(endpoint.model.removeprefix(f"{LOCAL}/"))
     check_key(endpoint)
     if limits.max_cost is not None and pricing.price(endpoint) is None:
         raise UsageError(

@@ -292,10 +292,10 @@ def test_out_of_memory_halves_the_batch(chat: LocalChat) -> None:
 class TestThroughLitellm:
     @pytest.fixture
     def model(self, folder: Path) -> str:
-        from hydra_cli.llm import local_chat
+        from hydra_cli.llm import local_provider
 
-        local_chat.register()
-        local_chat.register()
+        local_provider.register()
+        local_provider.register()
         return f"local/{folder}"
 
     def test_answers_logprobs_and_usage(self, model: str, chat: LocalChat) -> None:
