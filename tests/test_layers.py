@@ -21,6 +21,7 @@ CIRCLES: set[tuple[str, str]] = {
     ("store.dedup", "store.lancedb_store"),
     ("store.forgetting", "store.lancedb_store"),
     ("store.recovery", "store.lancedb_store"),
+    ("store.updating", "store.lancedb_store"),
 }
 """Imports that close a circle of files."""
 

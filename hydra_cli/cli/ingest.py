@@ -40,6 +40,9 @@ def ingest(
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="The user, where no column names one.")
     ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Let corrected records replace stored ones.")
+    ] = False,
     time_format: Annotated[
         str | None,
         typer.Option("--time-format", help='How times are written, for instance "%d/%m/%Y %H:%M".'),
@@ -81,6 +84,7 @@ def ingest(
         task=task,
         user=user,
         restore=restore,
+        update=update,
         encoding=encoding,
         time_format=time_format,
         keep=keep or (),
@@ -104,7 +108,7 @@ def ingest(
         print_json(_as_json(report))
     else:
         sys.stdout.write(
-            f"{report.added:,} added, {report.present:,} already there, "
+            f"{report.added:,} added, {_replaced(report)}{report.present:,} already there, "
             f"{report.rejected:,} rejected\n"
         )
 
@@ -123,7 +127,10 @@ def _talk(report: IngestReport) -> list[str]:
 
 
 def _about(file: FileReport) -> list[str]:
-    counts = f"{file.added:,} added, {file.present:,} already there, {file.rejected:,} rejected"
+    counts = (
+        f"{file.added:,} added, {_replaced(file)}{file.present:,} already there, "
+        f"{file.rejected:,} rejected"
+    )
     said = [f"{file.source}: {counts}"]
     if file.columns is not None:
         said.append(f"  read as {file.format}: {file.columns} (--map says otherwise)")
@@ -141,6 +148,10 @@ def _about(file: FileReport) -> list[str]:
     return said
 
 
+def _replaced(report: FileReport | IngestReport) -> str:
+    return f"{report.replaced:,} replaced, " if report.replaced else ""
+
+
 def _some(labels: tuple[str, ...], most: int = 8) -> str:
     more = f", and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(labels[:most]) + more
@@ -150,6 +161,7 @@ def _as_json(report: IngestReport) -> dict[str, Any]:
     return {
         "added": report.added,
         "present": report.present,
+        "replaced": report.replaced,
         "rejected": report.rejected,
         "files": [
             {
@@ -161,6 +173,7 @@ def _as_json(report: IngestReport) -> dict[str, Any]:
                 "not_kept": list(file.dropped),
                 "added": file.added,
                 "present": file.present,
+                "replaced": file.replaced,
                 "rejected": file.rejected,
                 "reasons": file.reasons,
                 "error": file.error,

@@ -129,6 +129,7 @@ class AddResult:
     conflicting: tuple[Record, ...] = ()
     forgotten: tuple[Record, ...] = ()
     """Records refused because they were forgotten before."""
+    replaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,18 @@ class UserSummary:
 class HistoryStore(Protocol):
     """Users' records and their vectors on disk."""
 
-    def add(self, records: Sequence[Record], *, restore: bool = False) -> AddResult:
+    def add(
+        self,
+        records: Sequence[Record],
+        *,
+        restore: bool = False,
+        update: Literal["id", "content"] | None = None,
+    ) -> AddResult:
         """Add one batch, all of it or nothing. Same key and content: present.
 
-        ``restore`` accepts records that were forgotten before.
+        ``restore`` accepts records that were forgotten before. ``update`` lets a
+        record of other content replace the one of its id or, where ids were made
+        from the content, the one of the same user, task, input and time.
         """
         ...
 

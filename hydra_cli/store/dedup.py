@@ -81,7 +81,7 @@ def truly_other(
     stored: dict[tuple[int, int], tuple[object, ...]] = {}
     wanted = rows.take(list(conflicting))
     columns = ["user_key", "record_key", *_COMPARED]
-    found = dataset.to_table(columns=columns, filter=_where_any(wanted))
+    found = dataset.to_table(columns=columns, filter=where_any(wanted))
     # The batch's own rows come after: of two of one key, the first is stored.
     for table in (found, rows):
         for user, key, *texts in zip(*(table[name].to_pylist() for name in columns), strict=True):
@@ -94,7 +94,8 @@ def truly_other(
     ]
 
 
-def _where_any(rows: pa.Table) -> str:
+def where_any(rows: pa.Table) -> str:
+    """A filter for the stored rows of these keys."""
     users = tables.int_list(pc.unique(rows["user_key"]).to_pylist())
     keys = tables.int_list(pc.unique(rows["record_key"]).to_pylist())
     return f"user_key IN ({users}) AND record_key IN ({keys})"

@@ -34,6 +34,7 @@ from hydra_cli.store.folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.store.keys import key_of, record_key
 from hydra_cli.store.lock import WriterLock
 from hydra_cli.store.migrations import migrate
+from hydra_cli.store.updating import Match, corrected, replace
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors
@@ -95,7 +96,9 @@ class LanceHistoryStore:
 
     # -- writing
 
-    def add(self, records: Sequence[Record], *, restore: bool = False) -> AddResult:
+    def add(
+        self, records: Sequence[Record], *, restore: bool = False, update: Match | None = None
+    ) -> AddResult:
         """Add one batch, all of it or nothing. Batches of 10,000 and more are fastest."""
         if not records:
             return AddResult(added=0, present=0)
@@ -106,17 +109,27 @@ class LanceHistoryStore:
             keep, conflicting = sort_out(rows, known)
             if conflicting:
                 conflicting = truly_other(self.dataset(tables.RECORDS), rows, conflicting)
-            if keep:
+            gone = {}
+            if update is not None:
+                gone = corrected(self.dataset(tables.RECORDS), rows, keep, conflicting, update)
+                conflicting = [i for i in conflicting if i not in gone]
+            new = [i for i in keep if i not in gone] if gone else keep
+            if gone:
+                taken = [*gone, *new]
+                fresh = rows_of.numbered(rows.take(taken), next_seq)
+                replace(self, fresh, dict(enumerate(gone.values())))
+            elif keep:
                 fresh = rows if len(keep) == len(allowed) else rows.take(keep)
                 self._append(rows_of.numbered(fresh, next_seq))
             if marks:
                 # Last: a kill in between leaves the mark, and the same call removes it.
                 unmark_forgotten(self, marks)
             return AddResult(
-                added=len(keep),
-                present=len(allowed) - len(keep) - len(conflicting),
+                added=len(new),
+                present=len(allowed) - len(new) - len(gone) - len(conflicting),
                 conflicting=tuple(allowed[i] for i in conflicting),
                 forgotten=tuple(refused),
+                replaced=len(gone),
             )
 
     def _append(self, rows: pa.Table) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -28,8 +28,14 @@ class MemoryHistoryStore:
         self._records: dict[tuple[str, str, str], Record] = {}
         self._vectors: dict[tuple[str, str, str], tuple[Vectors, Vectors | None]] = {}
 
-    def add(self, records: Sequence[Record], *, restore: bool = False) -> AddResult:
-        added = present = 0
+    def add(
+        self,
+        records: Sequence[Record],
+        *,
+        restore: bool = False,
+        update: Literal["id", "content"] | None = None,
+    ) -> AddResult:
+        added = present = replaced = 0
         conflicting: list[Record] = []
         for record in records:
             key = (record.user, record.task, record.id)
@@ -38,9 +44,14 @@ class MemoryHistoryStore:
                 added += 1
             elif (known.input, known.output) == (record.input, record.output):
                 present += 1
+            elif update is not None:
+                # By its id alone: nothing that this store serves reads sources without ids.
+                self._records[key] = record
+                self._vectors.pop(key, None)
+                replaced += 1
             else:
                 conflicting.append(record)
-        return AddResult(added, present, tuple(conflicting))
+        return AddResult(added, present, tuple(conflicting), replaced=replaced)
 
     def users(self) -> list[UserSummary]:
         found = []

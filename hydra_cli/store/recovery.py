@@ -7,6 +7,7 @@ from functools import partial
 
 from hydra_cli.core.errors import StoreBusy
 from hydra_cli.store import forgetting as store_forget
+from hydra_cli.store import updating
 from hydra_cli.store.journal import recover
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 
@@ -21,7 +22,10 @@ def recover_store(store: LanceHistoryStore) -> None:
         with store.lock.held(wait=0):
             recover(
                 store.folder.work,
-                {store_forget.OPERATION: partial(store_forget.finish, store)},
+                {
+                    store_forget.OPERATION: partial(store_forget.finish, store),
+                    updating.OPERATION: partial(updating.finish, store),
+                },
             )
     except StoreBusy:
         # Whoever writes now is at work, and the next command looks again.

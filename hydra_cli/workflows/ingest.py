@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.protocols import HistoryStore, Progress
@@ -32,6 +32,7 @@ _SAMPLE = 200
 _SAMPLE_CHARACTERS = 8 * 1024 * 1024
 _REASONS = 1000
 _ALLOCATIONS = 100_000
+_TAKEN = "the id is taken by other content (--update replaces it)"
 
 
 class RejectLog(Protocol):
@@ -51,6 +52,7 @@ class IngestOptions:
     task: str | None = None
     user: str | None = None
     restore: bool = False
+    update: bool = False
     encoding: str | None = None
     times: TimeRule | None = None
     keep: Collection[str] | None = ()
@@ -64,6 +66,7 @@ class FileReport:
     format: str | None = None
     added: int = 0
     present: int = 0
+    replaced: int = 0
     rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     first_rejected: str | None = None
@@ -78,7 +81,7 @@ class FileReport:
 
     @property
     def usable(self) -> int:
-        return self.added + self.present
+        return self.added + self.present + self.replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ class IngestReport:
     @property
     def present(self) -> int:
         return sum(report.present for report in self.files)
+
+    @property
+    def replaced(self) -> int:
+        return sum(report.replaced for report in self.files)
 
     @property
     def rejected(self) -> int:
@@ -167,6 +174,7 @@ class _Reading:
         self._rejects = rejects
         self._reasons: Counter[str] = Counter()
         self._offered: set[str] = set()
+        self._update: Literal["id", "content"] | None = None
 
     def read(self, source: Source) -> None:
         """Add the source's records batch by batch; what precedes an error is kept."""
@@ -205,6 +213,8 @@ class _Reading:
                 hint="name it with --map user=COLUMN, or the user of the whole file with --user",
             )
         self._report.columns = str(columns)
+        if self._options.update:
+            self._update = "content" if columns.id is None else "id"
         times = self._times(columns.time, head)
         keep = self._options.keep
         if keep is not None:
@@ -276,12 +286,16 @@ class _Reading:
 
     def _add(self, records: list[Record], lines: list[int], column: str) -> None:
         fitting, refused = self._learner.fit(records, column=column)
-        result = self._store.add(fitting, restore=self._options.restore)
+        result = self._store.add(fitting, restore=self._options.restore, update=self._update)
         self._report.added += result.added
         self._report.present += result.present
+        self._report.replaced += result.replaced
         out = [
             *refused,
-            *((record, "the id is taken by other content") for record in result.conflicting),
+            *(
+                (record, "the id is taken by other content (--update replaces it)")
+                for record in result.conflicting
+            ),
             *((record, "was forgotten before (--restore takes it)") for record in result.forgotten),
         ]
         if out:

@@ -151,3 +151,26 @@ def test_the_process_exits_as_documented() -> None:
     assert "hint: " in said
     assert "Traceback" not in said
     assert exit_code("history", "nobody")[0] == 5
+
+
+def test_a_corrected_reply_replaces_the_old_one_without_an_id_column(
+    tmp_path: Path, home: Path
+) -> None:
+    file = tmp_path / "replies.csv"
+    text = "user;input;output;date;channel\nJörg;q1;alte Grüße;31.12.2025;x\nJörg;q2;b;1.1.2026;x\n"
+    file.write_bytes(text.encode("cp1252"))
+    first = call("ingest", file)
+    assert first.exit_code == 0, first.output
+    assert "read as cp1252" in first.stderr
+    assert "time: read as day.month.year" in first.stderr
+    assert "not kept: channel (--keep NAME keeps one)" in first.stderr
+    file.write_bytes(text.replace("alte", "neue").encode("cp1252"))
+    report = json.loads(call("ingest", file, "--update", "--json").stdout)
+    counted = ("added", "replaced", "present", "rejected")
+    assert [report[name] for name in counted] == [0, 1, 1, 0]
+    assert report["files"][0]["encoding"] == "cp1252"
+    assert report["files"][0]["not_kept"] == ["channel"]
+    again = call("ingest", file, "--update")
+    assert again.stdout == "0 added, 2 already there, 0 rejected\n"
+    history = json.loads(call("history", "Jörg", "--json").stdout)
+    assert [row["output"] for row in history] == ["neue Grüße", "b"]

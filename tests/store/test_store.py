@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from hydra_cli.core.errors import DataError, NotFound, StoreError, StoreVersion
 from hydra_cli.core.records import Record
+from hydra_cli.store import updating
 from hydra_cli.store.keys import key_of, keys_of, record_key
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from tests.store.store_helpers import (
     DIMENSION,
     ENCODER,
     START,
+    files_with,
     opened,
     put_vectors,
     record,
@@ -69,6 +71,45 @@ def test_other_metadata_and_line_breaks_are_no_conflict(store: LanceHistoryStore
     result = store.add([same, dataclasses.replace(first, output="a\nc")])
     assert (result.added, result.present, len(result.conflicting)) == (0, 1, 1)
     assert store.records("u1") == [first]
+
+
+def test_an_update_replaces_record_and_vectors_and_leaves_no_old_text(
+    store: LanceHistoryStore,
+) -> None:
+    first = dataclasses.replace(record("u1", 1), output="the old secret reply")
+    store.add([first, record("u1", 2)])
+    put_vectors(store, "u1")
+    changed = dataclasses.replace(first, output="the new reply")
+    result = store.add([changed, record("u1", 2), record("u1", 3)], update="id")
+    assert (result.added, result.present, result.replaced, result.conflicting) == (1, 1, 1, ())
+    # The third has no time, and those lead.
+    assert store.records("u1") == [record("u1", 3), changed, record("u1", 2)]
+    assert set(store.vectors("u1", first.task, [first.id, record("u1", 2).id])) == {
+        record("u1", 2).id
+    }
+    assert files_with(store.folder.root, b"the old secret reply") == []
+    assert list(store.folder.work.glob("op-*")) == []
+    assert opened(store.folder.root).records("u1") == store.records("u1")
+
+
+def test_a_killed_update_is_old_or_new_and_purged_by_the_next_open(
+    store: LanceHistoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dataclasses.replace(record("u1", 1), output="the old secret reply")
+    changed = dataclasses.replace(first, output="the new reply")
+    store.add([first])
+
+    def killed(store: LanceHistoryStore) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(updating, "_purge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.add([changed], update="id")
+    again = opened(store.folder.root)
+    assert again.records("u1") == [changed]
+    assert files_with(store.folder.root, b"the old secret reply") == []
+    assert list(store.folder.work.glob("op-*")) == []
 
 
 def test_doubles_within_a_batch(store: LanceHistoryStore) -> None:

@@ -119,7 +119,7 @@ def test_duplicate_ids_with_other_content_are_rejected(bench: Bench) -> None:
     given = rows(2, id="same", user="u")
     report = bench.run(bench.file("x.jsonl", given))
     assert (report.added, report.rejected) == (1, 1)
-    assert bench.rejects == [(2, "the id is taken by other content")]
+    assert bench.rejects == [(2, "the id is taken by other content (--update replaces it)")]
     assert bench.store.records("u")[0].output == "out 0"
 
 
