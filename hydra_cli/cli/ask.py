@@ -11,10 +11,17 @@ import typer
 from hydra_cli.cli.options import (
     EncoderOption,
     JsonOption,
+    KOption,
+    MaxCallsOption,
+    MaxCostOption,
+    MaxTokensOption,
     ModelOption,
+    NOption,
+    RetrieverOption,
     SeedOption,
     StoreOption,
     TaskOption,
+    TemperatureOption,
     UserOption,
 )
 
@@ -31,12 +38,10 @@ def ask(
     user: UserOption = None,
     task: TaskOption = None,
     model: ModelOption = None,
-    k: Annotated[int | None, typer.Option("-k", min=0, help="Records in the prompt.")] = None,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Answers to choose from.")] = None,
-    retriever: Annotated[
-        str | None, typer.Option(help="First stage: bm25, dense, fused or recency.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the n answers.")] = None,
+    k: KOption = None,
+    n: NOption = None,
+    retriever: RetrieverOption = None,
+    temperature: TemperatureOption = None,
     encoder: EncoderOption = None,
     recipe: Annotated[str, typer.Option(help="Which base and heads to use.")] = "hydra-pers",
     sequential: Annotated[
@@ -48,9 +53,9 @@ def ask(
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print what would be sent, and send nothing.")
     ] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop at this many dollars.")] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
+    max_cost: MaxCostOption = None,
+    max_calls: MaxCallsOption = None,
+    max_tokens: MaxTokensOption = None,
     seed: SeedOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hydra_cli.cli.options import EncoderOption, JsonOption, ModelOption, StoreOption, TaskOption
+from hydra_cli.cli.options import (
+    EncoderOption,
+    JsonOption,
+    KOption,
+    MaxCallsOption,
+    MaxCostOption,
+    MaxTokensOption,
+    ModelOption,
+    NOption,
+    RetrieverOption,
+    StoreOption,
+    TaskOption,
+    TemperatureOption,
+)
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -50,12 +63,10 @@ def evaluate(
         list[int] | None, typer.Option("--seed", help="Seed of what chance decides (repeatable).")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Several seeds: 0,1,2.")] = None,
-    k: Annotated[int | None, typer.Option("-k", min=0, help="Records in the prompt.")] = None,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Answers to choose from.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0.0, help="Of the n answers.")] = None,
-    retriever: Annotated[
-        str | None, typer.Option(help="Our first stage: bm25, dense, fused or recency.")
-    ] = None,
+    k: KOption = None,
+    n: NOption = None,
+    temperature: TemperatureOption = None,
+    retriever: RetrieverOption = None,
     limit_users: Annotated[int | None, typer.Option(min=1, help="Evaluate so many users.")] = None,
     limit_queries: Annotated[
         int | None, typer.Option(min=1, help="Evaluate so many queries a task.")
@@ -83,9 +94,9 @@ def evaluate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; call nothing.")
     ] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop at this many dollars.")] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
+    max_cost: MaxCostOption = None,
+    max_calls: MaxCallsOption = None,
+    max_tokens: MaxTokensOption = None,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 2000,
     report: Annotated[
         Path | None, typer.Option(help="Write Markdown, HTML and JSON into this folder.")

@@ -9,7 +9,11 @@ import typer
 from hydra_cli.cli.options import (
     EncoderOption,
     JsonOption,
+    MaxCallsOption,
+    MaxCostOption,
+    MaxTokensOption,
     ModelOption,
+    NOption,
     SeedOption,
     StoreOption,
     TaskOption,
@@ -41,7 +45,7 @@ def fit(
     held_out: Annotated[
         int, typer.Option(min=0, help="Newest records a user held out for the gate.")
     ] = 8,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="Answers a query.")] = None,
+    n: NOption = None,
     encoder: EncoderOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; call nothing.")
@@ -49,9 +53,9 @@ def fit(
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="With --dry-run: print the first prompt.")
     ] = False,
-    max_cost: Annotated[float | None, typer.Option(help="Stop at this many dollars.")] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Stop at this many LLM calls.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop at this many tokens.")] = None,
+    max_cost: MaxCostOption = None,
+    max_calls: MaxCallsOption = None,
+    max_tokens: MaxTokensOption = None,
     seed: SeedOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show each user's figures as well.")

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from hydra_cli.core.plan import about, default
+
+
+def _about(name: str) -> str:
+    """A pipeline setting's help, with the default that holds where no config file says else."""
+    return f"{about(name)} Default: {default(name)}, or the config's."
+
+
 StoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -17,8 +25,21 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="Seed of everything drawn by chance.")
+SeedOption = Annotated[int | None, typer.Option("--seed", help=_about("seed"))]
+KOption = Annotated[int | None, typer.Option("-k", min=0, help=_about("k"))]
+NOption = Annotated[int | None, typer.Option("-n", min=1, help=_about("n"))]
+TemperatureOption = Annotated[
+    float | None, typer.Option("--temperature", min=0.0, help=_about("temperature"))
+]
+RetrieverOption = Annotated[str | None, typer.Option("--retriever", help=_about("retriever"))]
+MaxCostOption = Annotated[
+    float | None, typer.Option("--max-cost", help="Stop at this many dollars.")
+]
+MaxCallsOption = Annotated[
+    int | None, typer.Option("--max-calls", help="Stop at this many LLM calls.")
+]
+MaxTokensOption = Annotated[
+    int | None, typer.Option("--max-tokens", help="Stop at this many tokens.")
 ]
 ModelOption = Annotated[
     str | None,
