@@ -90,6 +90,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments) or ["--help"], prog_name="hydra-pers", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # Typer's own way to end on Ctrl-C
+            return _interrupted(arguments)
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         return _reader_left()
@@ -98,12 +100,36 @@ def run(arguments: Sequence[str]) -> int:
             return _reader_left()
         raise
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _interrupted(arguments)
+    except typer.Abort:
+        sys.stderr.write("stopped: nothing was confirmed\n")
+        return 1
     except Exception as error:  # the last line of defence: no traceback without asking
         if os.environ.get("HYDRA_PERS_TRACEBACK"):
             raise
         return _explain(error)
+
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells expect."""
+
+_KEPT = {
+    "ask": "answers that came are kept: the same command goes on with them",
+    "demo": "its store is removed; models that were fetched are kept",
+    "eval": "answers that came are kept: the same command goes on with them",
+    "fit": "tasks that were finished and all answers are kept: run it again",
+    "import": "what was read is kept: run it again, nothing is added twice",
+    "ingest": "what was read is kept: run it again, nothing is added twice",
+    "models": "parts that were fetched are kept: run it again",
+    "reindex": "what was embedded is kept: run it again",
+}
+"""What Ctrl-C leaves of each command's work, and how to go on."""
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    kept = _KEPT.get(arguments[0] if arguments else "")
+    sys.stderr.write(f"interrupted; {kept}\n" if kept else "interrupted\n")
+    return INTERRUPTED
 
 
 def _reader_left() -> int:
@@ -115,9 +141,6 @@ def _reader_left() -> int:
 def _explain(error: Exception) -> int:
     from hydra_cli.cli.render import show_error
 
-    if isinstance(error, typer.Abort):
-        sys.stderr.write("stopped: nothing was confirmed\n")
-        return 1
     if isinstance(error, _TyperUsageError):
         error = _as_usage_error(error)
     if not isinstance(error, HydraError):
