@@ -472,4 +472,4 @@ def _overridden(settings: Settings, values: Mapping[str, Any]) -> Settings:
     from hydra_cli.config import check_values
 
     given = {key: value for key, value in values.items() if value is not None}
-    return settings.override(**check_values(given, where="settings"))
+    return settings.override(**check_values(given))

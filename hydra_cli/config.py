@@ -133,22 +133,23 @@ def declared_tasks(values: Any) -> Mapping[str, Mapping[str, Any]]:
     )
 
 
-def check_values(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """Plain settings with their types checked; UsageError for an unknown key."""
+def check_values(values: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
+    """Plain settings with types and bounds checked; UsageError says ``where`` one is wrong."""
+    prefix = f"{where}: " if where else ""
     kinds = {f.name: f.type for f in fields(Settings) if f.name not in ("store", "tasks")}
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key not in kinds:
             known = ", ".join(sorted(kinds))
-            raise UsageError(f"{where}: unknown setting {key!r}", hint=f"known: {known}, tasks")
-        checked[key] = _typed(key, value, str(kinds[key]), where)
+            raise UsageError(f"{prefix}unknown setting {key!r}", hint=f"known: {known}, tasks")
+        checked[key] = _typed(key, value, str(kinds[key]), prefix)
     bounded = {item.name for item in fields(AnswerPlan)}
     for key in bounded & checked.keys():
-        check_bounds(key, checked[key], where=f"{where}: ")
+        check_bounds(key, checked[key], where=prefix)
     return checked
 
 
-def _typed(key: str, value: Any, kind: str, where: str) -> Any:
+def _typed(key: str, value: Any, kind: str, prefix: str) -> Any:
     if kind.startswith("tuple"):
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
@@ -163,7 +164,7 @@ def _typed(key: str, value: Any, kind: str, where: str) -> Any:
             return value
     elif isinstance(value, str):
         return value
-    raise UsageError(f"{where}: {key} can't be {value!r}", hint=f"it wants: {kind}")
+    raise UsageError(f"{prefix}{key} can't be {value!r}", hint=f"it wants: {kind}")
 
 
 def free_generation(name: str) -> TaskSpec:

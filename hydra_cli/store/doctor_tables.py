@@ -13,7 +13,7 @@ from hydra_cli.core.errors import StoreError, StoreVersion
 from hydra_cli.store import rows as rows_of
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.errors import store_errors
-from hydra_cli.store.findings import Finding, note, ok, problem
+from hydra_cli.store.findings import Finding, ok, problem
 from hydra_cli.store.folder import EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 
@@ -161,15 +161,6 @@ def _check_upkeep(store: LanceHistoryStore) -> list[Finding]:
             text = f"{outside} rows of {name} aren't in its index"
             found.append(problem("index", text, repair=repair))
     return found or [ok("index", "the indices cover what they should")]
-
-
-def check_encoder(store: LanceHistoryStore, fingerprint: str | None) -> list[Finding]:
-    """Whether the vectors were made by the encoder that the settings name."""
-    held = store.encoder
-    if held is None or fingerprint is None or held.fingerprint == fingerprint:
-        return []
-    text = "the settings name another encoder than the one that made the vectors"
-    return [note("vectors", text, hint="`hydra-pers reindex` embeds every record again")]
 
 
 def locked(
