@@ -72,12 +72,15 @@ def dense_scores(context: QueryContext) -> NDArray[np.float64]:
 
 
 def fused_scores(context: QueryContext) -> NDArray[np.float64]:
-    """Reciprocal rank fusion of BM25 and dense (n,)."""
+    """Reciprocal rank fusion of BM25 and dense (n,).
+
+    Equal scores share a rank: the many records without a word of the query say
+    nothing by their place in the history.
+    """
     fused = np.zeros(len(context.history))
     for scores in (bm25_scores(context), dense_scores(context)):
-        rank = np.empty(len(scores))
-        rank[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
-        fused += 1.0 / (RANK_CONSTANT + rank)
+        higher = len(scores) - np.searchsorted(np.sort(scores), scores, side="right")
+        fused += 1.0 / (RANK_CONSTANT + 1 + higher)
     return fused
 
 

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
     """1 for the same label; 1 - distance/range for ratings; else (ROUGE-1 + ROUGE-L)/2.
 
-    An unparsable rating or label grades 0.
+    An unparsable label grades 0; an unparsable rating counts as the end of the scale
+    that is farther from the reference, as in LaMP's metric.
     """
     if task.kind == "generation":
         one, longest = rouge(prediction=prediction, reference=reference)
         return (one + longest) / 2
     parsed = task.parse(prediction, task.labels or (reference,))
-    if parsed is None:
-        return 0.0
     if task.kind == "rating":
-        values = [float(label) for label in task.labels]
-        span = (max(values) - min(values)) or 1.0
-        return 1.0 - abs(float(parsed) - float(reference)) / span
+        true, ends = float(reference), [float(label) for label in task.labels]
+        low, high = min(ends), max(ends)
+        off = max(true - low, high - true) if parsed is None else abs(float(parsed) - true)
+        return 1.0 - off / ((high - low) or 1.0)
     return float(parsed == reference)
 
 

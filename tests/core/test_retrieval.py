@@ -43,6 +43,14 @@ def test_fusion_adds_reciprocal_ranks() -> None:
     assert ranks[1] == pytest.approx(1 / 61 + 1 / 62)
 
 
+def test_records_that_no_word_tells_apart_share_a_rank_and_the_newest_wins() -> None:
+    context = context_of(["a", "b", "c", "d"], "nothing of them")
+    ranks = fused_scores(context)
+    assert ranks == pytest.approx([1 / 61 + 1 / 61, *[1 / 61 + 1 / 62] * 3])
+    found = retrieve(context, how="fused", k=4)
+    assert [scored.item.id for scored in found] == ["0", "3", "2", "1"]
+
+
 @given(arrays(np.float64, st.integers(1, 30), elements=st.integers(-3, 3)), st.integers(0, 40))
 def test_best_agrees_with_a_full_sort(scores: np.ndarray, k: int) -> None:
     context = context_of(["t"] * len(scores), "t")

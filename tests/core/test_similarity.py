@@ -16,6 +16,7 @@ from hydra_cli.core.tasks import PRESETS
     [
         ("LaMP_3", "4", "5", 0.75),
         ("LaMP_3", "no idea", "1", 0.0),
+        ("LaMP_3", "no idea", "4", 0.25),  # the farther end of the scale is three away
         ("LaMP_3", "rating: 1", "1", 1.0),
         ("LaMP_2N", "Sports!", "sports", 1.0),
         ("LaMP_2N", "media", "sports", 0.0),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +32,8 @@ from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.modeling.factorized import lists, word_model
 from hydra_cli.modeling.factorized.label_model import empty, train
-from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
+from hydra_cli.modeling.factorized.lists import expected_grades
+from hydra_cli.modeling.factorized.recipe import FactorizedRecipe, adapt_prior
 from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.scorer import expected_loss
 from hydra_cli.modeling.recipes import recipe_named
@@ -342,6 +346,38 @@ def test_the_word_model_counts_expected_words() -> None:
     length = (sum(lengths) + 10.0) / (len(lengths) + 1)
     scores = model.expected_overlap(context, ["one two", "one one", ""])
     assert scores == pytest.approx([2.0 / (2 + length), 1.0 / (2 + length), 0.0])
+
+
+def test_a_words_overlap_has_the_same_bits_whatever_the_hash_seed() -> None:
+    """Sums over a set of words depend on PYTHONHASHSEED, so each run had other last bits."""
+    code = (
+        "import numpy as np\n"
+        "from hydra_cli.core.records import History, Query, QueryContext, Record\n"
+        "from hydra_cli.modeling.factorized.word_model import untrained\n"
+        "vectors = np.eye(2, dtype=np.float32)\n"
+        "records = (Record('u', '0', 't', 'pool', 'Council closes a pool'),)\n"
+        "history = History('u', records, vectors[:1], vectors[:1])\n"
+        "context = QueryContext(Query('u', 'q', 't', 'Council votes on it'), vectors[1], history)\n"
+        "texts = [' '.join(f'{a}{b}' for a in 'council' for b in 'xyzwvut'[:i]) for i in (3, 7)]\n"
+        "print(untrained().expected_overlap(context, texts).tobytes().hex())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(said) == 1
+
+
+def test_an_empty_shortlist_has_no_expected_grades() -> None:
+    context = make_examples(HISTORIES[NEWS.name][0], NEWS)[0].context
+    weights = np.array(adapt_prior(NEWS))
+    assert expected_grades(context, (), NEWS, empty(), weights, ENCODER).shape == (0,)
 
 
 def test_recipes_have_names() -> None:

@@ -162,7 +162,7 @@ def expected_grades(
     likeness = np.array(
         [[_likeness(scored.item.output, label, task) for label in labels] for scored in shortlist]
     )
-    expected: Floats = likeness.reshape(len(shortlist), -1) @ chances
+    expected: Floats = likeness.reshape(len(shortlist), len(labels)) @ chances
     return expected
 
 

@@ -74,7 +74,10 @@ class WordModel:
         lengths = [len(stems(record.output)) for record in context.history.records]
         length = (sum(lengths) + _LENGTH * _LENGTH_COUNT) / (len(lengths) + _LENGTH_COUNT)
         found = [stems(text) for text in texts]
-        return np.array([2.0 * sum(chance[w] for w in set(s)) / (len(s) + length) for s in found])
+        # Words in their order, not in a set's: the last bits must not hang on PYTHONHASHSEED.
+        return np.array(
+            [2.0 * sum(chance[w] for w in dict.fromkeys(s)) / (len(s) + length) for s in found]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +150,7 @@ def word_features(
     for place, word in enumerate(asked):
         first.setdefault(word, place)
     capital = {word for word, written in zip(asked, raw, strict=True) if written[0].isupper()}
-    named = Counter(word for text in texts for word in set(stems(text)))
+    named = Counter(word for text in texts for word in dict.fromkeys(stems(text)))
     vocabulary = list(dict.fromkeys([*asked, *named]))
     own, near, size = _past(context, vocabulary)
     features = np.zeros((len(vocabulary), len(NAMES)))
