@@ -25,10 +25,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hydra_cli.config import Settings, load_settings
-from hydra_cli.core.errors import UsageError
+from hydra_cli.core.errors import HydraError, UsageError
 from hydra_cli.core.progress import Silent
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hydra_cli.store.archives import Manifest
     from hydra_cli.store.forgetting import Erased
     from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.workflows.ask_many import Drafted
     from hydra_cli.workflows.fit import FitReport
     from hydra_cli.workflows.ingest import IngestReport
 
@@ -294,27 +295,91 @@ class Hydra:
             progress=self._watched(),
         )
 
+    @overload
     def ask_many(
         self,
-        queries: Iterable[str | Mapping[str, str]],
+        queries: Iterable[str | Mapping[str, Any]],
+        *,
+        keep_errors: Literal[False] = False,
+        **options: Any,
+    ) -> Iterator[Answer]: ...
+
+    @overload
+    def ask_many(
+        self,
+        queries: Iterable[str | Mapping[str, Any]],
+        *,
+        keep_errors: Literal[True],
+        **options: Any,
+    ) -> Iterator[Answer | HydraError]: ...
+
+    def ask_many(
+        self,
+        queries: Iterable[str | Mapping[str, Any]],
+        *,
+        keep_errors: bool = False,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The answers that ``ask`` would give, in the order of the queries, asked side by side.
+
+        Queries are texts, or mappings of query, user and task; they are read some
+        ahead. ``options`` are those of ``ask``, limits for all queries together.
+        With ``keep_errors`` a query that can't be answered (an unknown user, a
+        refused prompt) gives its error in its place and the rest goes on.
+        """
+        outcomes = self._outcomes(queries, **options)
+        return outcomes if keep_errors else _raising(outcomes)
+
+    def _outcomes(
+        self,
+        queries: Iterable[str | Mapping[str, Any]],
         *,
         user: str | None = None,
         task: str | None = None,
         model: str | None = None,
+        recipe: str | None = None,
+        max_cost: float | None = None,
+        max_calls: int | None = None,
+        max_tokens: int | None = None,
         **plan: Any,
-    ) -> Iterator[Answer]:
-        """Answers in the order of the queries: texts, or mappings of text, user and task."""
-        for query in queries:
-            if isinstance(query, str):
-                yield self.ask(query, user=user, task=task, model=model, **plan)
-                continue
-            yield self.ask(
-                query["text"],
-                user=query.get("user", user),
-                task=query.get("task", task),
-                model=model,
-                **plan,
-            )
+    ) -> Iterator[Answer | HydraError]:
+        from hydra_cli.llm.budget import Limits
+        from hydra_cli.workflows.ask_many import OF_THE_QUERY, ask_many, question_of
+
+        # What can be refused for all of them is refused at once.
+        _overridden(self.settings, plan)
+        self._recipe(recipe)
+        chat = self._open_chat(model, Limits(max_cost, max_calls, max_tokens))
+
+        def drafts() -> Iterator[Drafted | HydraError]:
+            for query in queries:
+                try:
+                    asked = question_of(query)
+                    found = self._query(asked.text, asked.user or user, asked.task or task, plan)
+                except OF_THE_QUERY as error:
+                    yield error
+                    continue
+                yield self._drafted(*found, recipe)
+
+        return ask_many(drafts(), chat)
+
+    def _drafted(
+        self, query: Query, spec: TaskSpec, settings: Settings, recipe: str | None
+    ) -> Drafted:
+        from hydra_cli.workflows.ask import Stopwatch, draft_query
+        from hydra_cli.workflows.ask_many import Drafted
+
+        watch = Stopwatch()
+        draft = draft_query(
+            query,
+            spec,
+            store=self.store,
+            encoder=self._open_encoder(),
+            personal=self._personal(query.user, spec.name, recipe),
+            plan=settings.plan,
+            watch=watch,
+        )
+        return Drafted(draft, watch)
 
     def draft(
         self,
@@ -444,6 +509,13 @@ class Hydra:
         if callable(self._progress):
             return _Callback(self._progress)
         return self._progress
+
+
+def _raising(outcomes: Iterator[Answer | HydraError]) -> Iterator[Answer]:
+    for outcome in outcomes:
+        if isinstance(outcome, HydraError):
+            raise outcome
+        yield outcome
 
 
 class _Callback:

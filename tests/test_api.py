@@ -16,6 +16,7 @@ from hydra_cli import Hydra, NotFound, UsageError
 from hydra_cli.cli.app import run
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.workflows.ask_many import AHEAD
 
 THINGS = ("mug", "lamp", "tray", "bowl", "vase", "clock", "plate", "chair")
 
@@ -47,7 +48,7 @@ def test_the_exported_names() -> None:
     assert set(hydra_cli.__all__) == {
         *("Answer", "Candidate", "Hydra", "Record", "Scored", "Usage", "__version__"),
         *("HydraError", "UsageError", "DataError", "NotFound", "ModelError", "ProviderError"),
-        *("BudgetExceeded", "StoreError", "StoreBusy", "StoreVersion"),
+        *("BudgetExceeded", "Incomplete", "StoreError", "StoreBusy", "StoreVersion"),
     }
     for name in hydra_cli.__all__:
         assert getattr(hydra_cli, name) is not None
@@ -92,6 +93,42 @@ def test_ask_many_keeps_the_order(hydra: Hydra) -> None:
     ]
     answers = list(hydra.ask_many(queries, n=1))
     assert [answer.query.user for answer in answers] == ["tom", "mia"]
+
+
+def test_ask_many_answers_as_ask_does(hydra: Hydra) -> None:
+    """More than are taken ahead, two users, with and without early stops."""
+    hydra.fit()
+    queries = [
+        {"query": f"Is thing {i} safe?", "user": ("mia", "tom")[i % 2]} for i in range(AHEAD + 3)
+    ]
+    for plan in ({"n": 3}, {"n": 6, "sequential": True}):
+        many = list(hydra.ask_many(queries, **plan))
+        alone = [hydra.ask(q["query"], user=q["user"], **plan) for q in queries]
+        assert [a.text for a in many] == [a.text for a in alone]
+        assert [a.candidates for a in many] == [a.candidates for a in alone]
+        assert [a.usage for a in many] == [a.usage for a in alone]
+        assert set(many[0].seconds) == set(alone[0].seconds)
+
+
+def test_a_query_that_cant_be_asked_ends_alone(hydra: Hydra) -> None:
+    queries = [
+        {"query": "Is the mug safe?", "user": "tom"},
+        {"query": "x", "user": "nobody"},
+        {"query": "x", "usr": "tom"},
+        {"query": " ", "user": "tom"},
+        {"query": ["x"]},
+        {"user": "tom"},
+        {"query": "x", "user": "tom", "task": "none"},
+        "x",
+        {"text": "And the tray?", "user": "mia"},
+    ]
+    outcomes = list(hydra.ask_many(queries, keep_errors=True, n=1))
+    kinds = [type(outcome).__name__ for outcome in outcomes]
+    assert kinds == ["Answer", "NotFound", *["DataError"] * 4, "NotFound", "UsageError", "Answer"]
+    with pytest.raises(NotFound):
+        list(hydra.ask_many(queries, n=1))
+    with pytest.raises(UsageError):  # at once, before a query is read
+        hydra.ask_many(iter([]), k=-1)
 
 
 def test_a_draft_sends_nothing(hydra: Hydra) -> None:

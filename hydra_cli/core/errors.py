@@ -11,7 +11,8 @@
     ├── NotFound          5  no such user, record, task, method or model
     ├── ModelError        6  model files, a base or a head that can't be used
     ├── ProviderError     7  the LLM provider refused, failed or answered nonsense
-    └── BudgetExceeded    8  a limit given by the user was reached
+    ├── BudgetExceeded    8  a limit given by the user was reached
+    └── Incomplete        9  part of the input could not be used; the rest is done
 
 Ctrl-C exits with 130, as shells expect.
 """
@@ -61,6 +62,15 @@ class ModelError(HydraError):
 class ProviderError(HydraError):
     exit_code = 7
 
+    @property
+    def of_prompt(self) -> bool:
+        """Whether this one prompt is the cause, so that others may well be answered."""
+        return False
+
 
 class BudgetExceeded(HydraError):
     exit_code = 8
+
+
+class Incomplete(HydraError):
+    exit_code = 9

@@ -200,7 +200,7 @@ class LiteLLMChat:
     def _fall_back(self, flight: Flight, error: HydraError) -> None:
         """Ask the next model, and from now on first where the cause isn't this one prompt."""
         model = flight.model + 1
-        if not (isinstance(error, ProviderFailure) and error.kind in ("filter", "context")):
+        if not (isinstance(error, ProviderError) and error.of_prompt):
             with self._lock:
                 news, self._active = model > self._active, max(model, self._active)
             if news:

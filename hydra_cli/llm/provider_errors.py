@@ -90,6 +90,10 @@ class ProviderFailure(ProviderError):
     def retryable(self) -> bool:
         return self.kind in RETRYABLE
 
+    @property
+    def of_prompt(self) -> bool:
+        return self.kind in ("filter", "context")
+
 
 def foreign_errors() -> tuple[type[Exception], ...]:
     """What a litellm call may raise beside bugs of its own."""

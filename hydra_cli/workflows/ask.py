@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
-from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, TextEncoder
+from hydra_cli.core.protocols import (
+    ChatModel,
+    ChatRequest,
+    Completion,
+    HistoryStore,
+    Progress,
+    TextEncoder,
+)
 from hydra_cli.core.records import Answer, Candidate, Query, Scored, Usage
 from hydra_cli.core.sequential import draw_until_clear
 from hydra_cli.core.tasks import TaskSpec
@@ -50,9 +57,15 @@ def draft_query(
     encoder: TextEncoder,
     personal: Personalization,
     plan: AnswerPlan,
+    watch: Stopwatch | None = None,
+    progress: Progress | None = None,
 ) -> Draft:
-    """What ``ask`` would send, without sending it."""
-    return draft(load_context(store, encoder, task, query), task, personal, plan)
+    """What ``ask`` would send, without sending it; ``watch`` takes the time of both stages."""
+    watch = watch or Stopwatch()
+    with watch.stage("retrieve"):
+        context = load_context(store, encoder, task, query, progress=progress)
+    with watch.stage("rerank"):
+        return draft(context, task, personal, plan)
 
 
 def ask(
@@ -70,12 +83,25 @@ def ask(
     watch = Stopwatch()
     progress = progress or Silent()
     progress.start("reading the history", None)
-    with watch.stage("retrieve"):
-        context = load_context(store, encoder, task, query, progress=progress)
-    with watch.stage("rerank"):
-        drafted = draft(context, task, personal, plan)
-    drawn = _Drawn(chat, drafted, watch)
+    drafted = draft_query(
+        query,
+        task,
+        store=store,
+        encoder=encoder,
+        personal=personal,
+        plan=plan,
+        watch=watch,
+        progress=progress,
+    )
     progress.start("asking the LLM", None)
+    return answer_draft(drafted, chat, watch)
+
+
+def answer_draft(
+    drafted: Draft, chat: ChatModel, watch: Stopwatch, first: Completion | None = None
+) -> Answer:
+    """The draft's answer. ``first`` completes ``first_request``, where somebody asked already."""
+    drawn = _Drawn(chat, drafted, watch, first)
 
     def score(answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
         with watch.stage("adapt"):
@@ -88,10 +114,10 @@ def ask(
         candidates = score(drawn(n))
     return Answer(
         text=drafted.text_of(candidates),
-        query=query,
+        query=drafted.context.query,
         candidates=tuple(candidates),
         evidence=drafted.evidence,
-        standing=personal.standing,
+        standing=drafted.personal.standing,
         usage=drawn.usage,
         seconds=watch.seconds,
         details={
@@ -102,6 +128,12 @@ def ask(
     )
 
 
+def first_request(drafted: Draft) -> ChatRequest:
+    """What is asked first: all of the answers, or as many as the stop rule begins with."""
+    n, rule = drafted.request.sampling.n, drafted.stop_rule
+    return drafted.request if rule is None else drafted.request_for(rule.counts(n)[0])
+
+
 @dataclass(slots=True)
 class _Drawn:
     """The answers to one draft so far; asking for more tops them up."""
@@ -109,12 +141,15 @@ class _Drawn:
     chat: ChatModel
     draft: Draft
     watch: Stopwatch
+    first: Completion | None = None
     texts: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
 
     def __call__(self, count: int) -> tuple[Candidate, ...]:
-        with self.watch.stage("generate"):
-            completion = self.chat.complete(self.draft.request_for(count))
+        completion, self.first = self.first, None
+        if completion is None:
+            with self.watch.stage("generate"):
+                completion = self.chat.complete(self.draft.request_for(count))
         self.usage += completion.usage
         self.texts = completion.texts
         return completion.candidates
