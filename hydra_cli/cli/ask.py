@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hydra_cli.cli.options import (
+    DryRunOption,
     EncoderOption,
     JsonOption,
     KOption,
@@ -53,6 +54,7 @@ def ask(
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print what would be sent, and send nothing.")
     ] = False,
+    dry_run: DryRunOption = False,
     max_cost: MaxCostOption = None,
     max_calls: MaxCallsOption = None,
     max_tokens: MaxTokensOption = None,
@@ -67,6 +69,8 @@ def ask(
     start = time.perf_counter()
     from hydra_cli.api import Hydra
     from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.render_price import render_price
+    from hydra_cli.workflows.pricing import price as price_of
 
     query = read_query(text)
     with (
@@ -87,17 +91,26 @@ def ask(
             sequential=sequential or None,
         ) as hydra,
     ):
-        if show_prompt:
+        if dry_run:
+            request = hydra.draft(query, task=task, recipe=recipe).request
+            price = price_of({"answers": [request]}.items(), hydra.settings)
+        elif show_prompt:
             show_messages(hydra.draft(query, task=task, recipe=recipe).request.messages, as_json)
             return
-        answer = hydra.ask(
-            query,
-            task=task,
-            recipe=recipe,
-            max_cost=max_cost,
-            max_calls=max_calls,
-            max_tokens=max_tokens,
+        else:
+            answer = hydra.ask(
+                query,
+                task=task,
+                recipe=recipe,
+                max_cost=max_cost,
+                max_calls=max_calls,
+                max_tokens=max_tokens,
+            )
+    if dry_run:
+        render_price(
+            price, as_json=as_json, show_prompt=show_prompt, why_none="no answer is needed."
         )
+        return
     spec = hydra.settings.spec(answer.query.task)
     render(answer, spec, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hydra_cli.cli.options import (
+    DryRunOption,
     EncoderOption,
     JsonOption,
     KOption,
@@ -91,9 +92,7 @@ def evaluate(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="LLM calls at a time.", show_default=False)
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; call nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     max_cost: MaxCostOption = None,
     max_calls: MaxCallsOption = None,
     max_tokens: MaxTokensOption = None,
@@ -175,7 +174,8 @@ def evaluate(
     limits = workflow.DataLimits(limit_users, limit_queries)
     settings = replace(settings, store=folder)
 
-    from hydra_cli.cli.render_eval import render, render_price
+    from hydra_cli.cli.render_eval import render
+    from hydra_cli.cli.render_price import render_price
     from hydra_cli.llm.budget import Limits
     from hydra_cli.wiring import open_chat, open_encoder
 
@@ -188,7 +188,7 @@ def evaluate(
     results: list[TaskResult] = []
     with progress_bar() as bar:
         if dry_run:
-            stages = workflow.price_of_run(
+            price = workflow.price_of_run(
                 source, plan, settings, open_encoder=encoder_of, progress=bar, limits=limits
             )
         else:
@@ -207,7 +207,7 @@ def evaluate(
                 # After every task, so that a long run that is stopped leaves what it has.
                 keep(results, report, predictions, made)
     if dry_run:
-        render_price(stages, as_json=as_json)
+        render_price(price, as_json=as_json, why_none="these methods ask no LLM.")
         return
     render(results, made, as_json=as_json)
     if error := workflow.incomplete(results, cache=folder):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hydra_cli.cli.options import (
+    DryRunOption,
     EncoderOption,
     JsonOption,
     MaxCallsOption,
@@ -47,9 +48,7 @@ def fit(
     ] = 8,
     n: NOption = None,
     encoder: EncoderOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell calls, tokens and dollars; call nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="With --dry-run: print the first prompt.")
     ] = False,
@@ -69,7 +68,8 @@ def fit(
     off for the user; one that they can't judge stays on, untested.
     """
     from hydra_cli.cli.render import progress_bar, say
-    from hydra_cli.cli.render_fit import render, render_price
+    from hydra_cli.cli.render_fit import render
+    from hydra_cli.cli.render_price import render_price
     from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.modeling.recipes import check_recipe
@@ -106,7 +106,7 @@ def fit(
     limits = Limits(max_cost=max_cost, max_calls=max_calls, max_tokens=max_tokens)
     with progress_bar() as bar:
         if dry_run:
-            stages, prompt = price_of_fit(
+            price = price_of_fit(
                 histories, settings, texts, chosen, tasks, plan=plan, labels=labels, progress=bar
             )
         else:
@@ -123,6 +123,7 @@ def fit(
                 progress=bar,
             )
     if dry_run:
-        render_price(stages, prompt if show_prompt else None, as_json)
+        why_none = "labels and verdicts come from the records."
+        render_price(price, as_json=as_json, show_prompt=show_prompt, why_none=why_none)
     else:
         render(reports, tasks, as_json=as_json, verbose=verbose)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 
 from hydra_cli.cli.render import print_json, print_line, print_table, say
 from hydra_cli.cli.render_usage import cost_text, usage_line
@@ -105,31 +104,3 @@ def span(found: Estimate) -> str:
     """The interval, as in ``+1% … +40%``."""
     ends = (f"{x:+.0%}" if math.isfinite(x) else "-" for x in (found.low, found.high))
     return " … ".join(ends)
-
-
-def render_price(stages: Mapping[str, Usage], *, as_json: bool) -> None:
-    """What a run would use, by stage."""
-    total = sum(stages.values(), Usage())
-    if as_json:
-        print_json(
-            {
-                "stages": {name: asdict(usage) for name, usage in stages.items()},
-                "total": asdict(total),
-            }
-        )
-        return
-    print_table(
-        "What the run would use",
-        ("stage", "calls", "cached", "prompt tokens", "answer tokens", "cost"),
-        [
-            (
-                name,
-                f"{usage.calls:,}",
-                f"{usage.cached_calls:,}",
-                f"{usage.prompt_tokens:,}",
-                f"{usage.completion_tokens:,}",
-                cost_text(usage.cost),
-            )
-            for name, usage in [*stages.items(), ("all", total)]
-        ],
-    )

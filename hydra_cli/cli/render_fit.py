@@ -165,39 +165,3 @@ def _quoted(text: str) -> str:
     import shlex
 
     return shlex.quote(text)
-
-
-def render_price(stages: dict[str, Any], prompt: Any, as_json: bool) -> None:
-    from hydra_cli.cli.render import print_json, printable
-
-    if as_json:
-        print_json({"stages": stages, "prompt": prompt})
-        return
-    if not stages:
-        typer.echo("No LLM call and no cost: labels and verdicts come from the records.")
-        return
-    if not any(stage["calls"] for stage in stages.values()):
-        typer.echo("No LLM call and no cost: every answer is kept already.")
-    else:
-        _print_price(stages)
-    for message in prompt or ():
-        typer.echo(printable(f"[{message['role']}] {message['content']}"))
-
-
-def _print_price(stages: dict[str, Any]) -> None:
-    from hydra_cli.cli.render import print_table
-
-    print_table(
-        "What this fit would use",
-        ("stage", "calls", "prompt tokens", "answer tokens (at most)", "dollars"),
-        [
-            (
-                name,
-                s["calls"],
-                s["prompt_tokens"],
-                s["completion_tokens"],
-                "unknown" if s["cost"] is None else f"{s['cost']:.4f}",
-            )
-            for name, s in stages.items()
-        ],
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import sqlite3
@@ -83,6 +84,12 @@ class ModelHistory:
     answers_per_call: float
     answer_tokens: float
     """Tokens of one answer, over calls with the same ``max_tokens``; NaN where there were none."""
+    timed_calls: int = 0
+    """Calls that say how long they took; those of old releases don't."""
+    call_seconds: float = math.nan
+    """Of one call, over those with the same ``max_tokens`` where there are any."""
+    token_seconds: float = math.nan
+    """Of one token, read or written."""
 
 
 def cache_key(identity: str, request: ChatRequest) -> str:
@@ -223,13 +230,22 @@ class AnswerCache:
             (per_call,) = db.execute(
                 "SELECT MAX(json_array_length(answers)) FROM calls WHERE model = ?", (model,)
             ).fetchone()
+            timed, seconds, tokens, alike = db.execute(
+                "SELECT COUNT(*), SUM(seconds), SUM(prompt_tokens + completion_tokens),"
+                " AVG(CASE WHEN max_tokens = ? THEN seconds END)"
+                " FROM calls WHERE model = ? AND seconds > 0",
+                (max_tokens, model),
+            ).fetchone()
         if not calls:
             return None
         return ModelHistory(
             calls=calls,
             prompt_ratio=prompt / counted,
             answers_per_call=float(per_call),
-            answer_tokens=completion / answers if same and answers else float("nan"),
+            answer_tokens=completion / answers if same and answers else math.nan,
+            timed_calls=timed,
+            call_seconds=alike or (seconds / timed if timed else math.nan),
+            token_seconds=seconds / tokens if timed and tokens else math.nan,
         )
 
     def size(self) -> int:

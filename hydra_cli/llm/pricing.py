@@ -1,23 +1,17 @@
-"""What calls cost and what they will use. An unknown price is None, never 0."""
+"""What tokens cost, and how many a text has. An unknown price is None, never 0."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hydra_cli.core.protocols import ChatRequest, Message
-from hydra_cli.core.records import Usage
-from hydra_cli.llm.answer_cache import AnswerCache, ModelHistory, cache_key
+from hydra_cli.core.protocols import Message
 from hydra_cli.llm.litellm_loading import load_litellm
-from hydra_cli.llm.providers import LOCAL, Endpoint, resolve
+from hydra_cli.llm.providers import LOCAL, Endpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-ANSWER_SHARE = 0.6
-"""Of ``max_tokens``, what an answer takes where no earlier call of the model tells."""
 
 
 def price(endpoint: Endpoint) -> tuple[float, float] | None:
@@ -93,75 +87,6 @@ def count_tokens(endpoint: Endpoint, text: str) -> int:
     if endpoint.provider == LOCAL and (tokenizer := _local_tokenizer(endpoint.model)):
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
     return int(load_litellm().token_counter(model=_bare(endpoint), text=text)) if text else 0
-
-
-def estimate(
-    requests: Sequence[ChatRequest], model: str, *, cache: AnswerCache | None = None
-) -> Usage:
-    """What the requests will use, before any is sent.
-
-    Prompt tokens are counted on the real prompts, and corrected by the
-    provider's own counts where the cache holds calls of the model. An answer
-    is taken to be as long as earlier ones with the same ``max_tokens``, else
-    ``ANSWER_SHARE`` of it. A model is taken to give as many answers a call as
-    it did before; a new one all of them where its provider knows ``n``, one
-    where it doesn't. Answers in the cache are free and count as cached calls.
-    """
-    endpoint = resolve(model)
-    prices = price(endpoint)
-    total = Usage(cost=0.0)
-    seen: dict[str, int] = {}
-    for request in requests:
-        key = cache_key(endpoint.identity, request)
-        sampling = request.sampling
-        wanted = 1 if sampling.temperature == 0 else sampling.n
-        stored = cache.get(key) if cache else []
-        have = max(sum(len(call.answers) for call in stored), seen.get(key, 0))
-        seen[key] = max(have, wanted)
-        history = (
-            cache.model_history(endpoint.identity, max_tokens=sampling.max_tokens)
-            if cache
-            else None
-        )
-        total = total + Usage(cached_calls=min(len(stored), wanted))
-        if missing := max(0, wanted - have):
-            total = total + _expected(request, missing, endpoint, history, prices)
-    return total
-
-
-def _expected(
-    request: ChatRequest,
-    missing: int,
-    endpoint: Endpoint,
-    history: ModelHistory | None,
-    prices: tuple[float, float] | None,
-) -> Usage:
-    per_call = answers_per_call(endpoint, missing, history)
-    calls = math.ceil(missing / per_call)
-    ratio = history.prompt_ratio if history else 1.0
-    prompt = round(count_prompt_tokens(endpoint, request.messages) * ratio) * calls
-    each = history.answer_tokens if history else math.nan
-    if math.isnan(each):
-        each = request.sampling.max_tokens * ANSWER_SHARE
-    completion = round(each * missing)
-    return Usage(
-        calls=calls,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost=None if prices is None else prices[0] * prompt + prices[1] * completion,
-    )
-
-
-def answers_per_call(endpoint: Endpoint, wanted: int, history: ModelHistory | None) -> int:
-    """How many answers one call is expected to give."""
-    if history is not None:
-        return max(1, min(wanted, round(history.answers_per_call)))
-    # A server of the user's own often ignores n; the provider's address doesn't.
-    return wanted if endpoint.provider == LOCAL or _knows_n(endpoint) else 1
-
-
-def _knows_n(endpoint: Endpoint) -> bool:
-    return endpoint.base is None and "n" in supported_parameters(endpoint)
 
 
 def supported_parameters(endpoint: Endpoint) -> frozenset[str]:

@@ -18,17 +18,25 @@ from hydra_cli.core.errors import (
     UsageError,
 )
 from hydra_cli.core.files import write_atomic
-from hydra_cli.core.protocols import ChatModel, HistoryStore, Progress, Recipe, TextEncoder
-from hydra_cli.core.records import Usage
+from hydra_cli.core.protocols import (
+    ChatModel,
+    ChatRequest,
+    HistoryStore,
+    Progress,
+    Recipe,
+    TextEncoder,
+)
 from hydra_cli.core.statistics import DRAWS
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.evaluation.as_json import predictions_mapping
-from hydra_cli.evaluation.asking import Price, request_key
+from hydra_cli.evaluation.asking import Price as TokenPrice
 from hydra_cli.evaluation.engine import EvalPlan, run_task
 from hydra_cli.evaluation.planned import planned_requests
 from hydra_cli.evaluation.questions import Questions, from_split, from_store
 from hydra_cli.evaluation.results import TaskResult, summarize
 from hydra_cli.readers.lamp_files import read_split
+from hydra_cli.workflows.pricing import Price
+from hydra_cli.workflows.pricing import price as price_stages
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -216,7 +224,7 @@ def evaluate(
     chat: ChatModel,
     open_recipe: Callable[[str], Recipe],
     progress: Progress,
-    price: Price | None = None,
+    price: TokenPrice | None = None,
     draws: int = DRAWS,
 ) -> TaskResult:
     """All methods on one task, with figures."""
@@ -245,7 +253,7 @@ def settings_of(plan: EvalPlan, encoder: TextEncoder) -> dict[str, object]:
     }
 
 
-def price_of(model: str) -> Price:
+def price_of(model: str) -> TokenPrice:
     """What a model's tokens cost, whoever made the call."""
     from hydra_cli.llm.pricing import cost
     from hydra_cli.llm.providers import resolve
@@ -262,37 +270,26 @@ def price_of_run(
     open_encoder: Callable[[], TextEncoder],
     progress: Progress,
     limits: DataLimits | None = None,
-) -> dict[str, Usage]:
-    """Calls, tokens and dollars of each stage from its real prompts, nothing being sent.
-
-    A stage pays only for calls that no earlier stage makes.
-    """
-    from hydra_cli.llm.answer_cache import AnswerCache
-    from hydra_cli.llm.pricing import estimate
-    from hydra_cli.llm.setup import cache_path
+) -> Price:
+    """What the run would use, by stage, from its real prompts, nothing being sent."""
     from hydra_cli.modeling.recipes import recipe_named
 
     materials = read_source(source, settings, limits or DataLimits())
     encoder = open_encoder()
-    cache = AnswerCache(cache_path(settings.store))
-    found: dict[str, Usage] = {}
-    for material in materials:
-        task = material.questions.task.name
-        seen: set[str] = set()
-        for stage, requests in planned_requests(
-            material.questions,
-            material.train,
-            plan,
-            encoder=encoder,
-            open_recipe=recipe_named,
-            progress=progress,
-        ):
-            fresh = {request_key(r): r for r in requests if request_key(r) not in seen}
-            seen |= fresh.keys()
-            usage = estimate(list(fresh.values()), settings.model, cache=cache)
-            name = f"{task}: {stage}"
-            found[name] = found.get(name, Usage()) + usage
-    return found
+
+    def stages() -> Iterator[tuple[str, Sequence[ChatRequest]]]:
+        for material in materials:
+            for stage, requests in planned_requests(
+                material.questions,
+                material.train,
+                plan,
+                encoder=encoder,
+                open_recipe=recipe_named,
+                progress=progress,
+            ):
+                yield f"{material.questions.task.name}: {stage}", requests
+
+    return price_stages(stages(), settings)
 
 
 def write_predictions(results: Sequence[TaskResult], path: Path) -> None:

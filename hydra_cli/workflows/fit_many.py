@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import NotFound
 from hydra_cli.core.protocols import (
     ChatModel,
+    ChatRequest,
     HistoryStore,
-    Message,
     Progress,
     Recipe,
     TextEncoder,
@@ -20,6 +19,7 @@ from hydra_cli.pipeline.personalization import load_base
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.workflows.choosing import nothing_stored, unknown_user
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
+from hydra_cli.workflows.pricing import Price, price
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
@@ -97,33 +97,28 @@ def price_of_fit(
     plan: FitPlan,
     labels: SupervisionPlan,
     progress: Progress,
-) -> tuple[dict[str, dict[str, Any]], tuple[Message, ...]]:
-    """Calls, tokens and dollars a stage from the real prompts, and the first prompt.
+) -> Price:
+    """What the fits would use, by stage, from the real prompts.
 
     Labels from the history alone ask no LLM: there is no stage then.
     """
-    from hydra_cli.llm.answer_cache import AnswerCache
-    from hydra_cli.llm.pricing import estimate
     from hydra_cli.llm.providers import resolve
-    from hydra_cli.llm.setup import cache_path
 
-    kept = AnswerCache(cache_path(settings.store)) if settings.cache else None
-    stages: dict[str, dict[str, Any]] = {}
-    prompt: tuple[Message, ...] = ()
-    for task in tasks if labels.answers else ():
-        base = None if plan.new_base else load_base(settings.store, task, recipe, encoder)
-        by_stage = fit_requests(
-            store,
-            encoder,
-            task,
-            recipe=recipe,
-            base=base,
-            evidence=resolve(settings.model).model,
-            plan=plan,
-            labels=labels,
-            progress=progress,
-        )
-        for stage, requests in by_stage.items():
-            stages[f"{task.name}: {stage}"] = asdict(estimate(requests, settings.model, cache=kept))
-            prompt = prompt or (requests[0].messages if requests else ())
-    return stages, prompt
+    def stages() -> Iterator[tuple[str, Sequence[ChatRequest]]]:
+        for task in tasks if labels.answers else ():
+            base = None if plan.new_base else load_base(settings.store, task, recipe, encoder)
+            by_stage = fit_requests(
+                store,
+                encoder,
+                task,
+                recipe=recipe,
+                base=base,
+                evidence=resolve(settings.model).model,
+                plan=plan,
+                labels=labels,
+                progress=progress,
+            )
+            for stage, requests in by_stage.items():
+                yield f"{task.name}: {stage}", requests
+
+    return price(stages(), settings)

@@ -10,7 +10,6 @@ import pytest
 
 from hydra_cli.cli import words
 from hydra_cli.cli.app import run
-from hydra_cli.cli.render_fit import render_price
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gain, Verdict
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
@@ -93,27 +92,6 @@ def test_the_hint_of_each_fit_does_what_it_says(
         assert set(found["stages"]) == {"records", "rerank", "adapt"}
         assert found["gate"]["verdicts"]["adapt"]["gain"]["own"] == 3
         assert found["gate"]["source"] == "head"
-
-
-def test_a_dry_run_without_calls_says_so_and_one_with_calls_asks_nothing(
-    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with FaultServer(said) as server:
-        monkeypatch.setenv("OPENAI_API_BASE", server.url)
-        assert "No LLM call and no cost" in invoke("fit --dry-run", capsys)[0]
-        assert json.loads(invoke("fit --dry-run --json", capsys)[0])["stages"] == {}
-        told = invoke("fit --dry-run --supervision llm --show-prompt", capsys)[0]
-        assert "where is item" in told
-        assert "\x1b" not in told, "a record's text drives no terminal"
-        told = json.loads(invoke("fit --dry-run --supervision llm --json", capsys)[0])
-        assert server.calls == []
-        assert all(stage["calls"] for stage in told["stages"].values())
-
-
-def test_a_prompt_of_a_dry_run_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    stage = {"calls": 1, "prompt_tokens": 1, "completion_tokens": 1, "cost": None}
-    render_price({"labels": stage}, [{"role": "user", "content": "a\x1b[31m"}], False)
-    assert "\x1b" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

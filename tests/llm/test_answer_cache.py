@@ -244,3 +244,19 @@ def test_model_history_averages(cache: AnswerCache) -> None:
     unlike = cache.model_history("m", max_tokens=8)
     assert unlike is not None
     assert unlike.answer_tokens != unlike.answer_tokens  # NaN: no call with that setting
+
+
+def test_model_history_tells_how_long_calls_took(cache: AnswerCache) -> None:
+    put(cache, "old", StoredCall(0, (("x", None),), 90, 10, 90))  # no seconds: an old release's
+    untimed = cache.model_history("m", max_tokens=64)
+    assert untimed is not None
+    assert untimed.timed_calls == 0
+    assert untimed.call_seconds != untimed.call_seconds  # NaN
+    put(cache, "a", StoredCall(0, (("x", None),), 90, 10, 90, seconds=2.0))
+    cache.put("b", StoredCall(0, (("x", None),), 80, 20, 80, 6.0), model="m", max_tokens=8)
+    found = cache.model_history("m", max_tokens=64)
+    assert found is not None
+    assert (found.timed_calls, found.call_seconds, found.token_seconds) == (2, 2.0, 0.04)
+    other = cache.model_history("m", max_tokens=500)
+    assert other is not None
+    assert other.call_seconds == 4.0  # of all, since none has that limit

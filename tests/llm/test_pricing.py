@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hydra_cli.core.protocols import ChatRequest, Sampling
-from hydra_cli.llm import pricing
+from hydra_cli.llm import estimates, pricing
 from hydra_cli.llm.answer_cache import AnswerCache, StoredCall, cache_key
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.providers import Endpoint, is_loopback, resolve
@@ -91,28 +91,28 @@ def test_resolve_reads_the_address_from_the_environment(monkeypatch: pytest.Monk
 
 def test_estimate_of_a_provider_that_knows_n() -> None:
     one = pricing.count_prompt_tokens(MINI, request().messages)
-    got = pricing.estimate([request()], "openai/gpt-4o-mini")
+    got = estimates.estimate([request()], "openai/gpt-4o-mini")
     assert (got.calls, got.prompt_tokens) == (1, one)
-    assert got.completion_tokens == round(8 * 32 * pricing.ANSWER_SHARE)
+    assert got.completion_tokens == round(8 * 32 * estimates.ANSWER_SHARE)
     assert got.cost == pytest.approx(pricing.cost(MINI, one, got.completion_tokens))
 
 
 def test_estimate_of_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    got = pricing.estimate([request()], "anthropic/claude-sonnet-4-5")
+    got = estimates.estimate([request()], "anthropic/claude-sonnet-4-5")
     assert got.calls == 8
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
-    assert pricing.estimate([request()], "openai/any").calls == 8
+    assert estimates.estimate([request()], "openai/any").calls == 8
 
 
 def test_equal_and_greedy_requests_are_asked_once() -> None:
     greedy = request(temperature=0.0)
-    assert pricing.estimate([greedy, greedy], "anthropic/claude-sonnet-4-5").calls == 1
-    many = pricing.estimate([request(n=2), request(n=8), request(n=3)], "gpt-4o-mini")
+    assert estimates.estimate([greedy, greedy], "anthropic/claude-sonnet-4-5").calls == 1
+    many = estimates.estimate([request(n=2), request(n=8), request(n=3)], "gpt-4o-mini")
     assert many.completion_tokens == round(2 * 19.2) + round(6 * 19.2)
 
 
 def test_an_unknown_price_stays_unknown() -> None:
-    assert pricing.estimate([request()], "openai/nobodys-model").cost is None
+    assert estimates.estimate([request()], "openai/nobodys-model").cost is None
 
 
 def test_the_cache_is_free_and_teaches(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +129,11 @@ def test_the_cache_is_free_and_teaches(tmp_path: object, monkeypatch: pytest.Mon
             model=endpoint.identity,
             max_tokens=32,
         )
-    assert pricing.estimate([known], "openai/any", cache=cache).calls == 0
-    assert pricing.estimate([known], "openai/any", cache=cache).cached_calls == 8
+    assert estimates.estimate([known], "openai/any", cache=cache).calls == 0
+    assert estimates.estimate([known], "openai/any", cache=cache).cached_calls == 8
     new = request("new")
     counted = pricing.count_prompt_tokens(endpoint, new.messages)
-    got = pricing.estimate([new], "openai/any", cache=cache)
+    got = estimates.estimate([new], "openai/any", cache=cache)
     assert got.calls == 8  # the server gave one answer a call
     assert got.prompt_tokens == round(counted * 1.5) * 8
     assert got.completion_tokens == 7 * 8
