@@ -13,7 +13,6 @@ LAYERS = (
     *("reports", "wiring", "workflows", "api", "cli", "__main__"),
 )
 EXCEPTIONS: set[tuple[str, str]] = {
-    ("core.protocols", "modeling.weights"),  # the weights' type in the recipes' contract
     ("config", "store.task_file"),  # settings lay the store's recognised tasks over the presets
 }
 

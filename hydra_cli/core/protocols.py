@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hydra_cli.core.records import Vectors
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
 
 Supervision = Literal["relevance", "hydra_relevance", "quality"]

@@ -24,7 +24,7 @@ from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)

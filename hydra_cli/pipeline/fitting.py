@@ -26,8 +26,8 @@ from hydra_cli.pipeline.supervision import (
 )
 
 if TYPE_CHECKING:
+    from hydra_cli.core.weights import Weights
     from hydra_cli.modeling.gate import Outcome
-    from hydra_cli.modeling.weights import Weights
 
 HISTORY = "history"
 """The evidence of a gate that asked no LLM; otherwise it is the LLM's name."""
@@ -178,8 +178,8 @@ class Fitting:
 
     def judge_base(self, trained: Trained, splits: Sequence[Split]) -> Trained:
         """The base with a gate of this run's evidence beside what its card has of other kinds."""
+        from hydra_cli.core.weights import Weights
         from hydra_cli.modeling.gate import decide, with_outcomes
-        from hydra_cli.modeling.weights import Weights
 
         base = trained.base
         scorer = self.recipe.scorer(base, None, self.task, self.encoder)
@@ -215,8 +215,8 @@ class Fitting:
         self, trained: Trained, splits: Sequence[Split], heads: Mapping[str, Weights]
     ) -> tuple[dict[str, Weights], dict[str, Gate]]:
         """The heads with their gates in the cards, and every user's gate."""
+        from hydra_cli.core.weights import Weights
         from hydra_cli.modeling.gate import decide, pseudonym
-        from hydra_cli.modeling.weights import Weights
 
         base = trained.base
         scorers = {

@@ -14,7 +14,7 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate, Standing
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def personalization(
 
 def load_base(store: Path, task: TaskSpec, recipe: Recipe, encoder: TextEncoder) -> Weights | None:
     """The task's base, or None where none was trained."""
-    from hydra_cli.modeling.weights import Weights, base_path
+    from hydra_cli.core.weights import Weights, base_path
 
     path = base_path(store, task.name, recipe.name)
     if not path.is_file():
@@ -80,7 +80,7 @@ def load_head(
     store: Path, user: str, task: TaskSpec, recipe: Recipe, base: Weights
 ) -> Weights | None:
     """The user's head, or None where none was fitted."""
-    from hydra_cli.modeling.weights import Weights, head_path
+    from hydra_cli.core.weights import Weights, head_path
 
     path = head_path(store, user, task.name, recipe.name)
     if not path.is_file():

@@ -20,7 +20,7 @@ from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.forgetting import OPERATION as FORGET
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
 _PACKAGES = ("hydra-pers", "lancedb", "pylance", "pyarrow", "torch", "transformers", "litellm")
 _LITTLE_DISK = 200 * 1024**2
@@ -151,7 +151,7 @@ def check_weights(folder: StoreFolder, users: set[str], encoder: str | None) -> 
 
 
 def _load(path: Path) -> Weights:
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
     try:
         return Weights.load(path)

@@ -27,7 +27,7 @@ from hydra_cli.pipeline.personalization import load_base
 from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.weights import Weights
+    from hydra_cli.core.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ def _save(
 ) -> None:
     """``base`` None is kept as it is; ``anew`` says that older heads don't stand on it."""
     from hydra_cli.core.files import name_of
-    from hydra_cli.modeling.weights import base_path, head_path
+    from hydra_cli.core.weights import base_path, head_path
     from hydra_cli.store.lock import WriterLock
 
     with WriterLock(folder / "lock").held():

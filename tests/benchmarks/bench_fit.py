@@ -51,6 +51,7 @@ from hydra_cli.core.records import (
 )
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.factorized.listwise import ItemList, fit, pack
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe
 from hydra_cli.modeling.hydra.heads import random_heads
@@ -58,7 +59,6 @@ from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import LabelledPair
 from hydra_cli.modeling.hydra.recipe import HydraRecipe
 from hydra_cli.modeling.hydra.training import PAPER, DenseSettings, fit_heads
-from hydra_cli.modeling.weights import Weights
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.pipeline.contexts import encode_records
 

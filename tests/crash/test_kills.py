@@ -98,7 +98,7 @@ def check_store(path: Path, logs: Path) -> None:
 
     # A head is the old one or the new one.
     if any(path.glob("heads/*/*.safetensors")):
-        from hydra_cli.modeling.weights import Weights, head_path
+        from hydra_cli.core.weights import Weights, head_path
 
         weights = Weights.load(head_path(path, "u1", "t", "facets"))
         assert (weights.tensors["w"] == float(weights.card.seed)).all()

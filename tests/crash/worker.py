@@ -49,7 +49,7 @@ def heads(store: LanceHistoryStore, first: int, log: int) -> None:
     """Heads of 2 MB, written as fit writes them."""
     import numpy as np
 
-    from hydra_cli.modeling.weights import Card, Weights, head_path
+    from hydra_cli.core.weights import Card, Weights, head_path
 
     for number in range(first, first + 1000):
         card = Card("head", "facets", "t", "encoder", seed=number, base="b", user="u1")

@@ -30,6 +30,7 @@ from hydra_cli.core.records import (
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS, TaskSpec
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.factorized import lists, word_model
 from hydra_cli.modeling.factorized.label_model import empty, train
 from hydra_cli.modeling.factorized.lists import expected_grades
@@ -37,7 +38,6 @@ from hydra_cli.modeling.factorized.recipe import FactorizedRecipe, adapt_prior
 from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.scorer import expected_loss
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.modeling.weights import Weights
 from hydra_cli.store.memory import HashEncoder
 
 ENCODER = HashEncoder(32)

@@ -14,6 +14,7 @@ from hydra_cli.core.errors import ModelError
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.hydra.bases import OPEN_BASES, OpenBases
 from hydra_cli.modeling.hydra.heads import DenseHeads, log_odds, random_heads, stack
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder, shuffled_batches, sorted_batches
@@ -21,7 +22,6 @@ from hydra_cli.modeling.hydra.pairs import LabelledPair, adapt_pairs, rerank_pai
 from hydra_cli.modeling.hydra.recipe import HydraRecipe
 from hydra_cli.modeling.hydra.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.modeling.weights import Weights
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.store.memory import HashEncoder
 from tests.modeling.yardstick_examples import closed_examples, open_examples

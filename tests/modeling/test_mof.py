@@ -12,12 +12,12 @@ from hydra_cli.core.errors import ModelError
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Candidate
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.mof.histories import NEWEST, router_rows
 from hydra_cli.modeling.mof.modules import FACETS, HIDDEN, TOP, FacetHeads, Router
 from hydra_cli.modeling.mof.pairs import relative_pairs, stage_pairs
 from hydra_cli.modeling.mof.recipe import MofRecipe, mixtures_of
 from hydra_cli.modeling.mof.training import FacetSettings
-from hydra_cli.modeling.weights import Weights
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.store.memory import HashEncoder
 from tests.modeling.yardstick_examples import closed_examples, history_of, open_examples

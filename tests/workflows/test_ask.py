@@ -136,7 +136,7 @@ def test_user_and_task_are_chosen_or_refused_clearly(crowd: MemoryHistoryStore) 
 def test_a_head_for_another_base_and_a_damaged_file_are_refused(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
-    from hydra_cli.modeling.weights import base_path, head_path
+    from hydra_cli.core.weights import base_path, head_path
 
     recipe = recipe_named("hydra-pers")
     for folder, without in ((tmp_path / "a", ()), (tmp_path / "b", ("u5",))):

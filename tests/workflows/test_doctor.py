@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app
 from hydra_cli.core.errors import HydraError, NotFound, StoreError
-from hydra_cli.modeling.weights import Card, Weights, base_path, head_path
+from hydra_cli.core.weights import Card, Weights, base_path, head_path
 from hydra_cli.store import journal, tables
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.workflows.doctor import examine, repair

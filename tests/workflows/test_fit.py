@@ -15,8 +15,8 @@ from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.weights import Weights, base_path, head_path
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.modeling.weights import Weights, base_path, head_path
 from hydra_cli.pipeline.personalization import personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat

@@ -20,6 +20,7 @@ from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Scorer, Supervision, TextEncoder
 from hydra_cli.core.records import History, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.weights import Array, Card, Weights
 from hydra_cli.modeling.factorized import (
     answer_features,
     label_features,
@@ -34,7 +35,6 @@ from hydra_cli.modeling.factorized.listwise import Floats, ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.factorized.shrinkage import choose_precision
 from hydra_cli.modeling.factorized.word_model import WordModel
-from hydra_cli.modeling.weights import Array, Card, Weights
 
 _WORD_TENSORS = ("weights", "outputs", "inputs")
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.protocols import TextEncoder
+from hydra_cli.core.weights import Array, Weights
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage
-from hydra_cli.modeling.weights import Array, Weights
 
 OPEN_BASES = 2
 """Bases kept in memory: one is two encoders, 180 MB with MiniLM-L6."""

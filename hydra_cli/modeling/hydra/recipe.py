@@ -12,13 +12,13 @@ from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Supervision, TextEncoder
 from hydra_cli.core.records import History, QueryContext, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.weights import Array, Card, Weights
 from hydra_cli.modeling.hydra.bases import OpenBases, part_of, under
 from hydra_cli.modeling.hydra.heads import HeadTensors, log_odds, stack
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs, stage_pairs
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.hydra.training import DenseSettings, fit_heads, train_together
-from hydra_cli.modeling.weights import Array, Card, Weights
 
 BM25_TEN: FirstStage = (("retriever", "bm25"), ("shortlist", 10))
 """The paper's first stage: BM25's ten best records."""

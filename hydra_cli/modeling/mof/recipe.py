@@ -13,6 +13,7 @@ from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Supervision, TextEncoder
 from hydra_cli.core.records import History, QueryContext, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.weights import Array, Card, Weights
 from hydra_cli.modeling.hydra.bases import OpenBases, part_of, under
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
 from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs
@@ -22,7 +23,6 @@ from hydra_cli.modeling.mof.histories import router_rows
 from hydra_cli.modeling.mof.modules import FacetHeads, Router, uniform
 from hydra_cli.modeling.mof.pairs import stage_pairs
 from hydra_cli.modeling.mof.training import FacetSettings, train_facets
-from hydra_cli.modeling.weights import Array, Card, Weights
 
 
 class MofRecipe:
