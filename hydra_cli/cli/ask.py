@@ -163,6 +163,8 @@ def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seco
             ],
         )
     typer.echo(printable(answer.text))
+    if answer.cut:
+        say(words.cut_short(answer.query.task, answer.details["answer_tokens"]))
     if explain:
         for stage, used in words.explained(answer.standing, task).items():
             say(f"{words.NAMES[stage]}: {used}")
@@ -180,6 +182,7 @@ def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]
     query = answer.query
     return {
         "answer": answer.text,
+        "cut": answer.cut,
         "user": query.user,
         "task": query.task,
         "query": query.text,
@@ -194,6 +197,7 @@ def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]
                 "score": s.score,
                 "sample": s.item.sample,
                 "logprob": s.item.logprob,
+                "cut": s.item.cut,
             }
             for s in answer.candidates
         ],

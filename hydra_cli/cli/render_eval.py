@@ -65,6 +65,9 @@ def render_task(result: TaskResult) -> None:
         [cost_row(method, result.queries) for method in result.methods.values()],
         names_first=True,
     )
+    if cut := {name: method.cut for name, method in result.methods.items() if method.cut}:
+        counts = ", ".join(f"{count} of {name}" for name, count in cut.items())
+        say(f"{result.task}: answers cut at answer_tokens, which is too low: {counts}")
     for note in result.notes:
         say(f"{result.task}: {note}")
 

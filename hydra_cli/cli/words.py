@@ -123,5 +123,13 @@ def judged_on(gate: Gate) -> str:
     return f"judged on {others} records of all users" if others else "untested"
 
 
+def cut_short(task: str, tokens: int) -> str:
+    """``the answer was cut at 40 tokens: `hydra-pers config set ...```, with twice as many."""
+    from shlex import quote
+
+    key = quote(f"tasks.{task}.answer_tokens")
+    return f"the answer was cut at {tokens} tokens: `hydra-pers config set {key} {2 * tokens}`"
+
+
 def _number(value: float, digits: int = 1) -> str:
     return f"{round(value, digits):g}"

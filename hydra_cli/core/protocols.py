@@ -69,17 +69,23 @@ class Completion:
     """Exactly ``sampling.n`` answers, cleaned, with what they used.
 
     ``logprobs`` is parallel to ``texts``: the mean log-probability of each
-    answer's tokens, or None.
+    answer's tokens, or None. So is ``finishes``, the provider's word for why an
+    answer ended ("stop", "length" ...); empty where nobody kept it.
     """
 
     texts: tuple[str, ...]
     logprobs: tuple[float | None, ...]
     usage: Usage
+    finishes: tuple[str | None, ...] = ()
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        pairs = zip(self.texts, self.logprobs, strict=True)
-        return tuple(Candidate(text, i, logprob) for i, (text, logprob) in enumerate(pairs))
+        known = self.finishes or (None,) * len(self.texts)
+        found = zip(self.texts, self.logprobs, known, strict=True)
+        return tuple(
+            Candidate(text, i, logprob, cut=finish == "length")
+            for i, (text, logprob, finish) in enumerate(found)
+        )
 
 
 class ChatModel(Protocol):

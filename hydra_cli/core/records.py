@@ -122,12 +122,14 @@ class Candidate:
 
     ``sample`` is its place among the LLM's answers, or None for a label of a
     closed set that no answer named. ``logprob`` is the mean log-probability
-    of its tokens where the provider gives one.
+    of its tokens where the provider gives one. ``cut`` says that the limit of
+    tokens ended it, not the LLM.
     """
 
     text: str
     sample: int | None = None
     logprob: float | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +212,8 @@ class Answer:
     usage: Usage
     seconds: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cut(self) -> bool:
+        """True where the limit of tokens ended the answer, not the LLM."""
+        return bool(self.candidates) and self.candidates[0].item.cut

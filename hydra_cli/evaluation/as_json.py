@@ -96,6 +96,7 @@ def method_mapping(method: MethodResult) -> dict[str, Any]:
         "queries": method.queries,
         "users": method.users,
         "missing": method.missing,
+        "cut": method.cut,
         "complete": method.complete,
         "error": method.error,
         "gain": None

@@ -46,6 +46,8 @@ class Collected:
     setup: Usage = field(default_factory=Usage)
     own_seconds: float = 0.0
     error: str | None = None
+    cut: int = 0
+    """Answers that the limit of tokens ended, not the LLM."""
     stages: dict[str, tuple[bool, bool, bool]] = field(default_factory=dict)
     """For each user, whether reranker and adapter acted, and whether records were shown."""
 

@@ -339,6 +339,8 @@ class _Engine:
         else:
             text = drafted.choose(candidates)
         collected.own_seconds += time.perf_counter() - start
+        if not self.task.closed:
+            collected.cut += any(c.cut and c.text == text for c in candidates)
         text = as_prediction(text, query, self.task)
         grade = quality(prediction=text, reference=reference, task=self.task)
         records = len(attempt.context.history)

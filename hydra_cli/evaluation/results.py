@@ -76,6 +76,8 @@ class MethodResult:
     adapted_users: int
     plain_users: int
     predictions: Sequence[Prediction]
+    cut: int = 0
+    """Answers that the limit of tokens ended, not the LLM."""
 
     @property
     def complete(self) -> bool:
@@ -319,6 +321,7 @@ def _method_result(
         adapted_users=sum(adapt for _, adapt, _ in found.stages.values()),
         plain_users=sum(not records for _, _, records in found.stages.values()),
         predictions=found.predictions,
+        cut=found.cut,
     )
 
 

@@ -38,7 +38,8 @@ CREATE TABLE IF NOT EXISTS calls (
     completion_tokens INTEGER NOT NULL,
     counted_tokens INTEGER NOT NULL,
     max_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL DEFAULT 0
+    seconds REAL NOT NULL DEFAULT 0,
+    finishes TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, start);
 CREATE INDEX IF NOT EXISTS calls_by_model ON calls (model);
@@ -63,7 +64,8 @@ class StoredCall:
     ``start`` is the place of its first answer among all answers to the
     request. ``counted_tokens`` is the prompt's length by our own count, which
     may differ from the provider's ``prompt_tokens``. ``seconds`` is what the
-    call took; 0 where an older release kept it.
+    call took, ``finishes`` why each answer ended; 0 and empty where an older
+    release kept the call.
     """
 
     start: int
@@ -72,6 +74,12 @@ class StoredCall:
     completion_tokens: int
     counted_tokens: int = 0
     seconds: float = 0.0
+    finishes: tuple[str | None, ...] = ()
+
+    @property
+    def why_ended(self) -> tuple[str | None, ...]:
+        """Parallel to ``answers``."""
+        return self.finishes or (None,) * len(self.answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +116,23 @@ def cache_key(identity: str, request: ChatRequest) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _add_seconds(db: sqlite3.Connection) -> None:
-    """Give a file that was made without it the column that says how long calls took."""
-    try:
-        if all(name != "seconds" for _, name, *_ in db.execute("PRAGMA table_info(calls)")):
-            db.execute("ALTER TABLE calls ADD COLUMN seconds REAL NOT NULL DEFAULT 0")
-    except sqlite3.OperationalError as error:
-        if "duplicate column" not in str(error):  # another process was first
-            raise
+_LATER_COLUMNS = {
+    "seconds": "REAL NOT NULL DEFAULT 0",
+    "finishes": "TEXT NOT NULL DEFAULT '[]'",
+}
+"""Columns that files of older releases lack; their defaults say that nothing is known."""
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    there = {name for _, name, *_ in db.execute("PRAGMA table_info(calls)")}
+    for name, kind in _LATER_COLUMNS.items():
+        if name in there:
+            continue
+        try:
+            db.execute(f"ALTER TABLE calls ADD COLUMN {name} {kind}")
+        except sqlite3.OperationalError as error:
+            if "duplicate column" not in str(error):  # another process was first
+                raise
 
 
 def _salted(owner: str, salt: str) -> str:
@@ -142,17 +159,20 @@ class AnswerCache:
             return []
         with self._session() as db:
             rows = db.execute(
-                "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens, seconds"
-                " FROM calls WHERE key = ? ORDER BY start, id",
+                "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens, seconds,"
+                " finishes FROM calls WHERE key = ? ORDER BY start, id",
                 (key,),
             ).fetchall()
             if rows:
                 self._own(db, key, users)
             return [
                 StoredCall(
-                    start, tuple((text, value) for text, value in json.loads(answers)), *rest
+                    start,
+                    tuple((text, value) for text, value in json.loads(answers)),
+                    *rest,
+                    tuple(json.loads(finishes)),
                 )
-                for start, answers, *rest in rows
+                for start, answers, *rest, finishes in rows
             ]
 
     def put(
@@ -172,8 +192,8 @@ class AnswerCache:
                 return
             db.execute(
                 "INSERT INTO calls (key, model, start, answers, prompt_tokens,"
-                " completion_tokens, counted_tokens, max_tokens, seconds)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " completion_tokens, counted_tokens, max_tokens, seconds, finishes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     model,
@@ -184,6 +204,7 @@ class AnswerCache:
                     call.counted_tokens,
                     max_tokens,
                     call.seconds,
+                    json.dumps(call.finishes),
                 ),
             )
             self._own(db, key, users)
@@ -313,7 +334,7 @@ class AnswerCache:
             # VACUUM's working copy must not land in a shared temporary folder.
             db.execute("PRAGMA temp_store = MEMORY")
             db.executescript(_SCHEMA)
-            _add_seconds(db)
+            _add_columns(db)
             if self._forgets_seen is None:
                 (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
                 self._forgets_seen = int(last)

@@ -83,12 +83,16 @@ class Flight:
         what it brought, as from the cache.
         """
         calls = sorted((*self.stored, *self.arrived), key=lambda call: call.start)
-        answers = [answer for call in calls for answer in call.answers]
+        answers = [
+            (*answer, why)
+            for call in calls
+            for answer, why in zip(call.answers, call.why_ended, strict=True)
+        ]
         if len(answers) < n:
             answers = answers * math.ceil(n / len(answers))
-        texts, logprobs = zip(*answers[:n], strict=True) if n else ((), ())
+        texts, logprobs, finishes = zip(*answers[:n], strict=True) if n else ((), (), ())
         usage = _as_cached(self.stored if first else calls)
-        return Completion(texts, logprobs, usage + self.used if first else usage)
+        return Completion(texts, logprobs, usage + self.used if first else usage, finishes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -244,4 +244,5 @@ def _stored(job: Job, batch: Batch) -> StoredCall:
         batch.usage.completion_tokens,
         batch.counted_tokens,
         batch.usage.seconds,
+        batch.finishes,
     )

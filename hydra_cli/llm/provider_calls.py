@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tenacity
@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_e
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Usage
 from hydra_cli.llm import pricing
-from hydra_cli.llm.answer_text import clean_answer, has_reasoning
+from hydra_cli.llm.answer_text import clean_answer, has_reasoning, strip_reasoning
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors, translate
 from hydra_cli.llm.providers import LOCAL, OWN_SECONDS, Endpoint, missing_variables
@@ -41,11 +41,15 @@ _SILENT = frozenset({"logprobs", "n"})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one call gave: (text, mean token log-probability or None) each, cleaned."""
+    """What one call gave: (text, mean token log-probability or None) each, cleaned.
+
+    ``finishes`` says why each answer ended, in OpenAI's words.
+    """
 
     answers: tuple[tuple[str, float | None], ...]
     usage: Usage
     counted_tokens: int
+    finishes: tuple[str | None, ...] = ()
 
 
 class Caller:
@@ -126,7 +130,7 @@ class Caller:
             if not starved:
                 break
         self._learn_count(count, len(batch.answers))
-        return Batch(batch.answers, spent, batch.counted_tokens)
+        return replace(batch, usage=spent)
 
     def _wait(self, state: RetryCallState) -> float:
         """The provider's Retry-After with a little jitter, else exponential with full jitter."""
@@ -254,6 +258,7 @@ class Caller:
         """The answers of a response, and whether the model thought."""
         choices = list(response.choices or ())
         answers: list[tuple[str, float | None]] = []
+        finishes: list[str | None] = []
         raw: list[str] = []
         thought = False
         for choice in choices:
@@ -262,6 +267,7 @@ class Caller:
             thought = thought or bool(reasoning) or has_reasoning(content)
             raw.append(f"{reasoning}{content}")
             answers.append((clean_answer(content, request.sampling.stop), _mean_logprob(choice)))
+            finishes.append(_why_ended(choice, content, request.sampling.stop))
             if choice.finish_reason == "content_filter" and not answers[-1][0]:
                 self._note(f"{self.endpoint.model}: the content filter emptied some answers")
         if not answers:
@@ -272,7 +278,7 @@ class Caller:
             )
         hidden = getattr(response, "_hidden_params", None) or {}
         usage, counted = self._usage(response, request, raw, hidden.get(OWN_SECONDS, seconds))
-        return Batch(tuple(answers), usage, counted), thought
+        return Batch(tuple(answers), usage, counted, tuple(finishes)), thought
 
     def _usage(
         self, response: Any, request: ChatRequest, raw: Sequence[str], seconds: float
@@ -312,6 +318,14 @@ class Caller:
 
 def _possible(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _why_ended(choice: Any, content: str, stop: Sequence[str]) -> str | None:
+    """The provider's word, but "stop" where a server that knows no stop strings went on."""
+    reason = choice.finish_reason
+    if reason == "length" and any(mark in strip_reasoning(content).strip() for mark in stop):
+        return "stop"
+    return str(reason) if reason else None
 
 
 def _mean_logprob(choice: Any) -> float | None:

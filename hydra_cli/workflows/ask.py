@@ -123,6 +123,7 @@ def answer_draft(
         details={
             "answers": list(drawn.texts),
             "model": chat.name,
+            "answer_tokens": drafted.request.sampling.max_tokens,
             "messages": drafted.request.messages,
         },
     )

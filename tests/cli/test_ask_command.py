@@ -9,6 +9,7 @@ import pytest
 
 from hydra_cli.cli.app import run
 from hydra_cli.core.plan import default
+from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
 
 
 @pytest.fixture
@@ -35,6 +36,34 @@ def test_a_limit_stops_before_the_call(
     assert "after 0 calls" in captured.err
     assert captured.out == ""
     assert run([*asked, limit, "-1"]) == 2
+
+
+def test_an_answer_that_was_cut_is_told_with_the_command_that_helps(
+    asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    reason = "length"
+
+    def said(call: Call) -> Reply:
+        return completion(["the note goes on"], usage=tokens(9, 9), finish=reason)
+
+    with FaultServer(said) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        ask = [*asked, "--model", "openai/x", "-n", "1"]
+        assert run(ask) == 0
+        told = capsys.readouterr()
+        assert told.out == "the note goes on\n"
+        command = told.err.partition("the answer was cut at 32 tokens: `hydra-pers ")[2]
+        assert command.startswith("config set tasks.notes.answer_tokens 64`")
+        assert run([*ask, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["cut"], found["candidates"][0]["cut"]) == (True, True)
+        assert run(command.partition("`")[0].split()) == 0
+        reason = "stop"
+        capsys.readouterr()
+        assert run(ask) == 0
+        assert "cut at" not in capsys.readouterr().err
+        assert server.calls[-1].body["max_tokens"] == 64
 
 
 def test_the_help_tells_the_defaults(

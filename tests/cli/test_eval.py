@@ -425,3 +425,17 @@ def test_sigkill_and_resume_make_no_call_twice(arguments: list[str], tmp_path: P
     # What was on its way when the process died is all that may be asked again.
     assert len(prompts) - len(set(prompts)) <= 2 * 2
     assert killed < total
+
+
+def test_answers_that_were_cut_are_counted(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(call: Call) -> Reply:
+        return completion(["and so on and"], usage=tokens(9, 9), finish="length")
+
+    with FaultServer(plan) as server:
+        serve(monkeypatch, server)
+        more = [*arguments, "--methods", "zero-shot"]
+        out = invoke([*more, "--json"], capsys)[1]
+        assert json.loads(out)["methods"]["zero-shot"]["cut"] == 11
+        assert "cut at answer_tokens, which is too low: 11 of zero-shot" in invoke(more, capsys)[2]

@@ -158,14 +158,19 @@ def test_a_late_answer_of_a_forgotten_user_is_not_kept(cache: AnswerCache, tmp_p
     assert cache.forget("anna") == 2
 
 
-def test_a_file_of_a_release_that_kept_no_seconds(cache: AnswerCache, tmp_path: Path) -> None:
+def test_a_file_of_a_release_that_kept_neither_seconds_nor_finishes(
+    cache: AnswerCache, tmp_path: Path
+) -> None:
     put(cache, "old", call("x"))
     cache.close()
     with sqlite3.connect(tmp_path / "cache" / "answers.sqlite") as db:
         db.execute("ALTER TABLE calls DROP COLUMN seconds")
+        db.execute("ALTER TABLE calls DROP COLUMN finishes")
     db.close()
-    put(cache, "new", StoredCall(0, (("y", None),), 1, 1, 1, seconds=2.5))
-    assert [found.seconds for key in ("old", "new") for found in cache.get(key)] == [0.0, 2.5]
+    put(cache, "new", StoredCall(0, (("y", None),), 1, 1, 1, 2.5, ("length",)))
+    (old,), (new,) = cache.get("old"), cache.get("new")
+    assert (old.seconds, old.finishes, old.why_ended) == (0.0, (), (None,))
+    assert (new.seconds, new.finishes) == (2.5, ("length",))
 
 
 def test_an_answer_shared_by_two_users_goes_with_the_last(cache: AnswerCache) -> None:

@@ -51,6 +51,24 @@ def test_ignored_n_becomes_repeated_calls_and_is_remembered(chat: Open) -> None:
     assert [call.n for call in server.calls] == [4, 1, 1, 1, 1, 1, 1]
 
 
+def test_an_answer_that_the_limit_of_tokens_ended_is_known_as_cut(chat: Open) -> None:
+    """Also from the cache; not where it ends at a stop string that the server ignored."""
+
+    def plan(call: Call) -> Reply:
+        text = "one line\nand more" if call.prompt == "ignored" else "and so on and"
+        return completion([text], usage=tokens(5, 9), finish="length" if call.number else "stop")
+
+    with FaultServer(plan) as server:
+        whole = chat(server).complete(ask("whole"))
+        cut = chat(server).complete(ask("long"))
+        kept = chat(server).complete(ask("long"))
+        ignored = chat(server).complete(ask("ignored", stop=["\n"]))
+    assert len(server.calls) == 3
+    assert [found.finishes for found in (whole, cut, kept)] == [("stop",), ("length",), ("length",)]
+    assert [found.candidates[0].cut for found in (whole, cut, kept)] == [False, True, True]
+    assert (ignored.texts, ignored.finishes) == (("one line",), ("stop",))
+
+
 def test_fewer_choices_than_n_are_topped_up(chat: Open) -> None:
     def at_most_three(call: Call) -> Reply:
         return completion([f"{call.number}.{i}" for i in range(min(3, call.n))], usage=tokens(5, 9))
