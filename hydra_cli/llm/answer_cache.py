@@ -169,10 +169,13 @@ class AnswerCache:
                 StoredCall(
                     start,
                     tuple((text, value) for text, value in json.loads(answers)),
-                    *rest,
+                    prompt,
+                    completion,
+                    counted,
+                    seconds,
                     tuple(json.loads(finishes)),
                 )
-                for start, answers, *rest, finishes in rows
+                for start, answers, prompt, completion, counted, seconds, finishes in rows
             ]
 
     def put(
