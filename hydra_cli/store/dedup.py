@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import lance
 import numpy as np
@@ -14,10 +13,8 @@ from hydra_cli.core.record_building import unix_lines
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables
 from hydra_cli.store.keys import forgotten_digest
+from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.rows import mixed_keys
-
-if TYPE_CHECKING:
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 _FEW_USERS = 64
 """Up to so many users of a batch are looked up by the index, more by a scan of the keys."""
@@ -106,7 +103,7 @@ def _compared(values: Sequence[object]) -> tuple[object, ...]:
 
 
 def split_forgotten(
-    store: LanceHistoryStore, records: Sequence[Record], *, restore: bool
+    store: OpenTables, records: Sequence[Record], *, restore: bool
 ) -> tuple[Sequence[Record], list[Record], set[bytes]]:
     """Records that may be added, those that were forgotten, and the marks to take back."""
     dataset = store.dataset(tables.FORGOTTEN)
@@ -132,7 +129,7 @@ def split_forgotten(
     return allowed, refused, hit if restore else set()
 
 
-def mark_forgotten(store: LanceHistoryStore, scopes: Iterable[tuple[str, ...]]) -> None:
+def mark_forgotten(store: OpenTables, scopes: Iterable[tuple[str, ...]]) -> None:
     """Remember that (user), (user, task) or (user, task, id) was forgotten, as salted hashes."""
     dataset = store.dataset(tables.FORGOTTEN)
     salt = tables.salt_of(dataset.schema)
@@ -143,6 +140,6 @@ def mark_forgotten(store: LanceHistoryStore, scopes: Iterable[tuple[str, ...]]) 
         store.table(tables.FORGOTTEN).add(rows)
 
 
-def unmark_forgotten(store: LanceHistoryStore, digests: set[bytes]) -> None:
+def unmark_forgotten(store: OpenTables, digests: set[bytes]) -> None:
     literals = ", ".join(f"X'{digest.hex()}'" for digest in sorted(digests))
     store.table(tables.FORGOTTEN).delete(f"digest IN ({literals})")

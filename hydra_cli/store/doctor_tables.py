@@ -15,7 +15,7 @@ from hydra_cli.store import tables, upkeep
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.findings import Finding, ok, problem
 from hydra_cli.store.folder import EncoderInfo, StoreCard, StoreFolder
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.open_tables import OpenTables
 
 _RESTORE = "import your last export into a new store; the records can't be made up"
 _UNIT = 1e-3
@@ -50,7 +50,7 @@ def rebuild_card(folder: StoreFolder) -> None:
     folder.save_card(card.with_encoder(encoder))
 
 
-def check_tables(store: LanceHistoryStore) -> list[Finding]:
+def check_tables(store: OpenTables) -> list[Finding]:
     """Records, marks of what was forgotten, vectors, files and indices."""
     found: list[Finding] = []
     for check in (_check_records, _check_forgotten, _check_vectors, _check_upkeep):
@@ -62,7 +62,7 @@ def check_tables(store: LanceHistoryStore) -> list[Finding]:
     return found
 
 
-def _check_records(store: LanceHistoryStore) -> list[Finding]:
+def _check_records(store: OpenTables) -> list[Finding]:
     dataset = store.dataset(tables.RECORDS)
     wrong = total = 0
     keys: list[pa.Table] = []
@@ -86,13 +86,13 @@ def _distinct(keys: pa.Table) -> int:
     return int(keys.group_by(["user_key", "record_key"]).aggregate([]).num_rows)
 
 
-def _check_forgotten(store: LanceHistoryStore) -> list[Finding]:
+def _check_forgotten(store: OpenTables) -> list[Finding]:
     dataset = store.dataset(tables.FORGOTTEN)
     tables.salt_of(dataset.schema)
     return [ok("forgotten", f"{dataset.count_rows()} marks of what was forgotten")]
 
 
-def _check_vectors(store: LanceHistoryStore) -> list[Finding]:
+def _check_vectors(store: OpenTables) -> list[Finding]:
     encoder = store.folder.load_card().encoder
     own = None if encoder is None else tables.vector_table_name(encoder.fingerprint)
     found: list[Finding] = []
@@ -119,7 +119,7 @@ def _check_vectors(store: LanceHistoryStore) -> list[Finding]:
     return found
 
 
-def _check_values(store: LanceHistoryStore, name: str) -> list[Finding]:
+def _check_values(store: OpenTables, name: str) -> list[Finding]:
     records = store.dataset(tables.RECORDS).to_table(columns=["user_key", "record_key"])
     known = rows_of.mixed_keys(records)
     bad: list[int] = []
@@ -143,14 +143,14 @@ def _check_values(store: LanceHistoryStore, name: str) -> list[Finding]:
     return found
 
 
-def _delete_vectors(store: LanceHistoryStore, name: str, keys: list[int]) -> None:
+def _delete_vectors(store: OpenTables, name: str, keys: list[int]) -> None:
     table = store.table(name)
     for start in range(0, len(keys), _ROWS):
         table.delete(f"record_key IN ({tables.int_list(keys[start : start + _ROWS])})")
     upkeep.purge_deleted(table)
 
 
-def _check_upkeep(store: LanceHistoryStore) -> list[Finding]:
+def _check_upkeep(store: OpenTables) -> list[Finding]:
     found = []
     for name in store.table_names():
         if name == tables.FORGOTTEN:
@@ -164,7 +164,7 @@ def _check_upkeep(store: LanceHistoryStore) -> list[Finding]:
 
 
 def locked(
-    store: LanceHistoryStore, repair: Callable[..., None], *arguments: object
+    store: OpenTables, repair: Callable[..., None], *arguments: object
 ) -> Callable[[], None]:
     """A repair that holds the writer lock."""
 
@@ -176,6 +176,6 @@ def locked(
 
 
 @contextmanager
-def _holding(store: LanceHistoryStore) -> Iterator[None]:
+def _holding(store: OpenTables) -> Iterator[None]:
     with store_errors(store.folder.root, "repair"), store.lock.held():
         yield

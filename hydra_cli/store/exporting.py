@@ -29,8 +29,8 @@ from hydra_cli.store.archives import (
 )
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.keys import key_of
-from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.lock import private_files
+from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.task_file import FILE as TASKS
 
 Format = Literal["jsonl", "parquet"]
@@ -40,7 +40,7 @@ _ROWS = 8192
 
 
 def export_store(
-    store: LanceHistoryStore, target: Path, *, users: Sequence[str] = (), format: Format = "jsonl"
+    store: OpenTables, target: Path, *, users: Sequence[str] = (), format: Format = "jsonl"
 ) -> Manifest:
     """Write users (default: all) to a new folder, or to a tar or zip where the name ends so."""
     check_target(target)
@@ -66,9 +66,7 @@ def export_store(
     return manifest
 
 
-def _write(
-    store: LanceHistoryStore, folder: Path, users: Sequence[str], format: Format
-) -> Manifest:
+def _write(store: OpenTables, folder: Path, users: Sequence[str], format: Format) -> Manifest:
     chosen = sorted(set(users))
     where = f"user_key IN ({tables.int_list(map(key_of, chosen))})" if chosen else None
     names = [f"records.{format}"]
@@ -95,7 +93,7 @@ def _finish(
     whole: bool,
     records: int,
     vectors: int,
-    store: LanceHistoryStore,
+    store: OpenTables,
 ) -> Manifest:
     manifest = Manifest(
         created_by=__version__,
@@ -111,7 +109,7 @@ def _finish(
 
 
 def _batches(
-    store: LanceHistoryStore, where: str | None, chosen: list[str], found: set[str]
+    store: OpenTables, where: str | None, chosen: list[str], found: set[str]
 ) -> Iterator[pa.RecordBatch]:
     """Rows in the order in which they were added; ``found`` collects the users."""
     exact = pa.array(chosen, pa.string())
@@ -150,7 +148,7 @@ def _write_parquet(batches: Iterator[pa.RecordBatch], path: Path) -> int:
     return count
 
 
-def _write_vectors(store: LanceHistoryStore, name: str, where: str | None, path: Path) -> int:
+def _write_vectors(store: OpenTables, name: str, where: str | None, path: Path) -> int:
     count = 0
     dataset = store.dataset(name)
     schema = pa.schema([_plain_lists(field) for field in dataset.schema])
@@ -168,7 +166,7 @@ def _plain_lists(field: pa.Field) -> pa.Field:
     return field.remove_metadata()
 
 
-def _copy(store: LanceHistoryStore, folder: Path, chosen: list[str]) -> list[str]:
+def _copy(store: OpenTables, folder: Path, chosen: list[str]) -> list[str]:
     """Heads of the chosen users; of a whole store, bases and tasks too."""
     root = store.folder.root
     patterns = [f"heads/{name_of(user)}/*.safetensors" for user in chosen]

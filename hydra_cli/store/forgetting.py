@@ -22,7 +22,7 @@ from hydra_cli.store.dedup import mark_forgotten
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.journal import Unfinished, noted_work
 from hydra_cli.store.keys import key_of
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.task_file import drop_task, keep_labels, load_tasks
 
 OPERATION = "forget"
@@ -49,7 +49,7 @@ class Erased:
     backups: int
 
 
-def preview(store: LanceHistoryStore, scope: Scope) -> Erased:
+def preview(store: OpenTables, scope: Scope) -> Erased:
     """What ``erase`` would remove; NotFound where there is nothing of it."""
     with store_errors(store.folder.root, "read"):
         keys = _record_keys(store, scope)
@@ -75,13 +75,13 @@ def preview(store: LanceHistoryStore, scope: Scope) -> Erased:
     return erased
 
 
-def tasks_of_record(store: LanceHistoryStore, scope: Scope) -> list[str]:
+def tasks_of_record(store: OpenTables, scope: Scope) -> list[str]:
     """The tasks in which the user has a record of this id."""
     with store_errors(store.folder.root, "read"):
         return sorted({task for *_, task in _record_keys(store, scope)})
 
 
-def erase(store: LanceHistoryStore, scope: Scope) -> Erased:
+def erase(store: OpenTables, scope: Scope) -> Erased:
     """Erase the scope. A kill in between is finished by the next command."""
     with store_errors(store.folder.root, "forget in"), store.lock.held():
         erased = preview(store, scope)
@@ -91,7 +91,7 @@ def erase(store: LanceHistoryStore, scope: Scope) -> Erased:
         return erased
 
 
-def finish(store: LanceHistoryStore, entry: Unfinished) -> str:
+def finish(store: OpenTables, entry: Unfinished) -> str:
     """Finish a forget whose process died."""
     details = entry.details
     scope = Scope(details["user"], details.get("task"), details.get("record"))
@@ -100,7 +100,7 @@ def finish(store: LanceHistoryStore, entry: Unfinished) -> str:
     return "a forget was interrupted; it is finished now"
 
 
-def _erase(store: LanceHistoryStore, scope: Scope) -> None:
+def _erase(store: OpenTables, scope: Scope) -> None:
     """Every step may run twice. Records go last: they say which heads saw them."""
     keys = _record_keys(store, scope)
     mark_forgotten(store, _marks(store, scope))
@@ -118,7 +118,7 @@ def _erase(store: LanceHistoryStore, scope: Scope) -> None:
         upkeep.purge_deleted(table)
 
 
-def _record_keys(store: LanceHistoryStore, scope: Scope) -> list[tuple[int, int, str]]:
+def _record_keys(store: OpenTables, scope: Scope) -> list[tuple[int, int, str]]:
     """(task_key, record_key, task) of the records in the scope."""
     rows = store.dataset(tables.RECORDS).to_table(
         columns=["task_key", "record_key", "user", "task", "id"], filter=_where(scope, None)
@@ -140,14 +140,14 @@ def _where(scope: Scope, keys: Iterable[tuple[int, int, str]] | None) -> str:
     return " AND ".join(parts)
 
 
-def _marks(store: LanceHistoryStore, scope: Scope) -> list[tuple[str, ...]]:
+def _marks(store: OpenTables, scope: Scope) -> list[tuple[str, ...]]:
     if scope.record is None:
         return [(scope.user,) if scope.task is None else (scope.user, scope.task)]
     tasks = {scope.task} if scope.task is not None else {t for *_, t in _record_keys(store, scope)}
     return [(scope.user, task, scope.record) for task in sorted(tasks)]
 
 
-def _heads(store: LanceHistoryStore, scope: Scope, keys: list[tuple[int, int, str]]) -> list[Path]:
+def _heads(store: OpenTables, scope: Scope, keys: list[tuple[int, int, str]]) -> list[Path]:
     """Heads that saw what is forgotten: the next fit makes new ones."""
     files = sorted(path for path in store.folder.heads_of(scope.user).glob("*") if path.is_file())
     if scope.task is None and scope.record is None:
@@ -158,11 +158,11 @@ def _heads(store: LanceHistoryStore, scope: Scope, keys: list[tuple[int, int, st
     return [path for path in files if path.name.lstrip(".").startswith(names)]
 
 
-def _vector_tables(store: LanceHistoryStore) -> list[str]:
+def _vector_tables(store: OpenTables) -> list[str]:
     return [name for name in store.table_names() if tables.is_vector_table(name)]
 
 
-def _forget_answers(store: LanceHistoryStore, user: str) -> None:
+def _forget_answers(store: OpenTables, user: str) -> None:
     if store.folder.answers.is_file():
         from hydra_cli.llm.answer_cache import AnswerCache
 
@@ -173,7 +173,7 @@ def _forget_answers(store: LanceHistoryStore, user: str) -> None:
             cache.close()
 
 
-def _forget_labels(store: LanceHistoryStore, scope: Scope, names: set[str]) -> None:
+def _forget_labels(store: OpenTables, scope: Scope, names: set[str]) -> None:
     """Labels learned from the forgotten records alone, and tasks without any other record."""
     known = load_tasks(store.folder.root)
     for name in sorted(names & known.keys()):

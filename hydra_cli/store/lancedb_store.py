@@ -8,16 +8,15 @@ again on the newest version where upkeep removed the one they were reading.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.table import Table
 
-from hydra_cli.core.errors import NotFound, StoreError
+from hydra_cli.core.errors import NotFound
 from hydra_cli.core.protocols import AddResult, UserSummary
 from hydra_cli.core.records import Record, Scored
 from hydra_cli.store import rows as rows_of
@@ -34,29 +33,21 @@ from hydra_cli.store.folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
 from hydra_cli.store.keys import key_of, record_key
 from hydra_cli.store.lock import WriterLock
 from hydra_cli.store.migrations import migrate
+from hydra_cli.store.open_tables import OpenTables
+from hydra_cli.store.recovery import recover_store
 from hydra_cli.store.updating import Match, corrected, replace
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors
 
-T = TypeVar("T")
 log = logging.getLogger("hydra_cli.store")
 
-_ATTEMPTS = 5
 _SPARE_ROWS = 64
 """More rows than asked for are taken by their keys, as keys are hashes and texts decide."""
 
 
-class LanceHistoryStore:
+class LanceHistoryStore(OpenTables):
     """Users' records and vectors in one folder. ``open`` it."""
-
-    def __init__(self, folder: StoreFolder, card: StoreCard, lock: WriterLock) -> None:
-        self.folder = folder
-        self.lock = lock
-        self._card = card
-        self._db = tables.connect(folder)
-        self._tables: dict[str, Table] = {}
-        self._datasets: dict[str, lance.LanceDataset] = {}
 
     @classmethod
     def open(cls, path: Path, *, create: bool) -> LanceHistoryStore:
@@ -79,20 +70,10 @@ class LanceHistoryStore:
             card = folder.load_card()
             if card.schema < SCHEMA:
                 with lock.held():
-                    card = migrate(folder)
-            store = cls(folder, card, lock)
-            # Imported here, as recovery stands on this module.
-            from hydra_cli.store.recovery import recover_store
-
+                    migrate(folder)
+            store = cls(folder)
             recover_store(store)
             return store
-
-    @property
-    def encoder(self) -> EncoderInfo | None:
-        """The encoder whose vectors the store holds, or None before the first vector."""
-        with store_errors(self.folder.root, "read"):
-            self._card = self.folder.load_card()
-        return self._card.encoder
 
     # -- writing
 
@@ -178,29 +159,6 @@ class LanceHistoryStore:
                     rows, on_bad_vectors="null"
                 )
                 upkeep.upkeep(table)
-
-    def vectors_for_writing(self, encoder: EncoderInfo) -> str:
-        """The name of the encoder's table; StoreError where another encoder's is in use."""
-        card = self.folder.load_card()
-        name = tables.vector_table_name(encoder.fingerprint)
-        if card.encoder is not None and card.encoder.fingerprint != encoder.fingerprint:
-            held = self.vector_table()
-            if held is not None and self.dataset(held).count_rows():
-                raise StoreError(
-                    f"the store's vectors were made by {_named(card.encoder)}, "
-                    f"these by {_named(encoder)}",
-                    hint="`hydra-pers reindex --encoder NAME` embeds every record again",
-                )
-        if card.encoder is None or card.encoder.fingerprint != encoder.fingerprint:
-            self.folder.save_card(card.with_encoder(encoder))
-        elif card.encoder.dimension != encoder.dimension:
-            raise StoreError(
-                f"vectors of dimension {encoder.dimension} don't fit the store's "
-                f"{card.encoder.dimension}",
-                hint="`hydra-pers reindex` embeds every record again",
-            )
-        self.create_vector_table(encoder)
-        return name
 
     # -- reading
 
@@ -314,57 +272,6 @@ class LanceHistoryStore:
         scored = [Scored(record, scores[record_key(record)]) for record in records]
         return sorted(scored, key=lambda item: -item.score)
 
-    # -- what the other store modules stand on
-
-    def table(self, name: str) -> Table:
-        """A table to write to."""
-        if name not in self._tables:
-            self._tables[name] = self._db.open_table(name)
-        return self._tables[name]
-
-    def dataset(self, name: str) -> lance.LanceDataset:
-        """The newest version of a table to read; caches stay warm between versions."""
-        dataset = self._datasets.get(name)
-        if dataset is None:
-            dataset = lance.dataset(str(self.folder.db / f"{name}.lance"))
-        else:
-            dataset = dataset.checkout_version(dataset.latest_version)
-        self._datasets[name] = dataset
-        return dataset
-
-    def table_names(self) -> list[str]:
-        return tables.table_names(self._db)
-
-    def drop_table(self, name: str) -> None:
-        self._tables.pop(name, None)
-        self._datasets.pop(name, None)
-        self._db.drop_table(name)
-
-    def create_vector_table(self, encoder: EncoderInfo) -> None:
-        name = tables.vector_table_name(encoder.fingerprint)
-        if not (self.folder.db / f"{name}.lance").is_dir():
-            self._db.create_table(name, schema=tables.vector_schema(encoder), exist_ok=True)
-
-    def vector_table(self) -> str | None:
-        """The table of the store's own encoder, or None before the first vector."""
-        encoder = self.folder.load_card().encoder
-        if encoder is None:
-            return None
-        name = tables.vector_table_name(encoder.fingerprint)
-        return name if (self.folder.db / f"{name}.lance").is_dir() else None
-
-    def read(self, query: Callable[[], T]) -> T:
-        """Run a query; again where upkeep removed the version that it was reading."""
-        with store_errors(self.folder.root, "read"):
-            for _ in range(_ATTEMPTS - 1):
-                try:
-                    return query()
-                except FOREIGN as error:
-                    if "not found" not in str(error).lower():
-                        raise
-                    self._datasets.clear()
-            return query()
-
     def _rows(self, user: str, task: str | None, where: str) -> pa.Table:
         rows = self.read(lambda: self._filtered(tables.RECORDS, where, tables.SHOWN))
         # The key is a hash: the text itself decides.
@@ -377,7 +284,3 @@ class LanceHistoryStore:
 
 def _where(user: str, task: str) -> str:
     return f"user_key = {key_of(user)} AND task_key = {key_of(task)}"
-
-
-def _named(encoder: EncoderInfo) -> str:
-    return encoder.name or f"encoder {encoder.fingerprint[:12]}"

@@ -9,12 +9,12 @@ from hydra_cli.core.errors import StoreBusy
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store import updating
 from hydra_cli.store.journal import recover
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.open_tables import OpenTables
 
 log = logging.getLogger("hydra_cli.store")
 
 
-def recover_store(store: LanceHistoryStore) -> None:
+def recover_store(store: OpenTables) -> None:
     """Finish or undo what killed processes left; a busy or read-only store is left as it is."""
     if not any(store.folder.work.glob("op-*.json")):
         return

@@ -17,7 +17,7 @@ from hydra_cli.store import tables, upkeep
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.keys import record_key
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.rows import mixed_keys, to_records, vector_rows
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Reindex:
     """One run over every record. ``closed`` tells the tasks whose outputs are not embedded."""
 
     def __init__(
-        self, store: LanceHistoryStore, encoder: EncoderInfo, closed: Callable[[str], bool]
+        self, store: OpenTables, encoder: EncoderInfo, closed: Callable[[str], bool]
     ) -> None:
         self._store = store
         self._encoder = encoder

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import lance
 import numpy as np
@@ -20,9 +20,7 @@ from hydra_cli.core.record_building import unix_lines
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.dedup import where_any
 from hydra_cli.store.journal import Unfinished, noted_work
-
-if TYPE_CHECKING:
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.open_tables import OpenTables
 
 OPERATION = "update"
 Match = Literal["id", "content"]
@@ -79,7 +77,7 @@ def _same_but_output(
     }
 
 
-def replace(store: LanceHistoryStore, rows: pa.Table, gone: Mapping[int, tuple[int, int]]) -> None:
+def replace(store: OpenTables, rows: pa.Table, gone: Mapping[int, tuple[int, int]]) -> None:
     """Write the rows; row i takes the place of the record ``gone[i]``, the others are added."""
     seq = np.array(rows["seq"].to_numpy())
     for i, (number, _) in gone.items():
@@ -104,20 +102,20 @@ def replace(store: LanceHistoryStore, rows: pa.Table, gone: Mapping[int, tuple[i
         _purge(store)
 
 
-def finish(store: LanceHistoryStore, entry: Unfinished) -> str:
+def finish(store: OpenTables, entry: Unfinished) -> str:
     """What a killed update left on the disk; its records are the old or the new ones."""
     with store.lock.held():
         _purge(store)
     return "an update was interrupted; run the ingest again, nothing is done twice"
 
 
-def _purge(store: LanceHistoryStore) -> None:
+def _purge(store: OpenTables) -> None:
     for name in store.table_names():
         if name == tables.RECORDS or tables.is_vector_table(name):
             upkeep.purge_deleted(store.table(name))
 
 
-def _forget_answers(store: LanceHistoryStore, users: set[str]) -> None:
+def _forget_answers(store: OpenTables, users: set[str]) -> None:
     if store.folder.answers.is_file():
         from hydra_cli.llm.answer_cache import AnswerCache
 

@@ -12,7 +12,6 @@ from hydra_cli.store.errors import store_errors
 from hydra_cli.store.findings import Finding, problem
 from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.lancedb_store import LanceHistoryStore
-from hydra_cli.store.lock import WriterLock
 from hydra_cli.store.recovery import recover_store
 
 
@@ -40,7 +39,7 @@ def examine(root: Path) -> Examination:
         card, findings = tables.check_card(folder)
         found += findings
         if card is not None:
-            found += _check_opened(LanceHistoryStore(folder, card, WriterLock(folder.lock)))
+            found += _check_opened(LanceHistoryStore(folder))
         found += files.check_permissions(folder)
         found += files.check_disk(folder)
         found += files.check_work(folder)
@@ -87,7 +86,7 @@ def repair(root: Path) -> Examination:
 def _finish_work(root: Path) -> None:
     folder = StoreFolder(root)
     try:
-        card = folder.load_card()
+        folder.load_card()
     except (HydraError, OSError):
         return
-    recover_store(LanceHistoryStore(folder, card, WriterLock(folder.lock)))
+    recover_store(LanceHistoryStore(folder))

@@ -1,0 +1,111 @@
+"""An open store's folder, lock and tables: what every other module of the store stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import lance
+from lancedb.table import Table
+
+from hydra_cli.core.errors import StoreError
+from hydra_cli.store import tables
+from hydra_cli.store.errors import FOREIGN, store_errors
+from hydra_cli.store.folder import EncoderInfo, StoreFolder
+from hydra_cli.store.lock import WriterLock
+
+T = TypeVar("T")
+_ATTEMPTS = 5
+
+
+class OpenTables:
+    """The tables of one folder, opened when they are first needed."""
+
+    def __init__(self, folder: StoreFolder) -> None:
+        self.folder = folder
+        self.lock = WriterLock(folder.lock)
+        self._db = tables.connect(folder)
+        self._tables: dict[str, Table] = {}
+        self._datasets: dict[str, lance.LanceDataset] = {}
+
+    @property
+    def encoder(self) -> EncoderInfo | None:
+        """The encoder whose vectors the store holds, or None before the first vector."""
+        with store_errors(self.folder.root, "read"):
+            return self.folder.load_card().encoder
+
+    def table(self, name: str) -> Table:
+        """A table to write to."""
+        if name not in self._tables:
+            self._tables[name] = self._db.open_table(name)
+        return self._tables[name]
+
+    def dataset(self, name: str) -> lance.LanceDataset:
+        """The newest version of a table to read; caches stay warm between versions."""
+        dataset = self._datasets.get(name)
+        if dataset is None:
+            dataset = lance.dataset(str(self.folder.db / f"{name}.lance"))
+        else:
+            dataset = dataset.checkout_version(dataset.latest_version)
+        self._datasets[name] = dataset
+        return dataset
+
+    def table_names(self) -> list[str]:
+        return tables.table_names(self._db)
+
+    def drop_table(self, name: str) -> None:
+        self._tables.pop(name, None)
+        self._datasets.pop(name, None)
+        self._db.drop_table(name)
+
+    def create_vector_table(self, encoder: EncoderInfo) -> None:
+        name = tables.vector_table_name(encoder.fingerprint)
+        if not (self.folder.db / f"{name}.lance").is_dir():
+            self._db.create_table(name, schema=tables.vector_schema(encoder), exist_ok=True)
+
+    def vector_table(self) -> str | None:
+        """The table of the store's own encoder, or None before the first vector."""
+        encoder = self.folder.load_card().encoder
+        if encoder is None:
+            return None
+        name = tables.vector_table_name(encoder.fingerprint)
+        return name if (self.folder.db / f"{name}.lance").is_dir() else None
+
+    def read(self, query: Callable[[], T]) -> T:
+        """Run a query; again where upkeep removed the version that it was reading."""
+        with store_errors(self.folder.root, "read"):
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return query()
+                except FOREIGN as error:
+                    if "not found" not in str(error).lower():
+                        raise
+                    self._datasets.clear()
+            return query()
+
+    def vectors_for_writing(self, encoder: EncoderInfo) -> str:
+        """The name of the encoder's table; StoreError where another encoder's is in use."""
+        card = self.folder.load_card()
+        name = tables.vector_table_name(encoder.fingerprint)
+        if card.encoder is not None and card.encoder.fingerprint != encoder.fingerprint:
+            held = self.vector_table()
+            if held is not None and self.dataset(held).count_rows():
+                raise StoreError(
+                    f"the store's vectors were made by {_named(card.encoder)}, "
+                    f"these by {_named(encoder)}",
+                    hint="`hydra-pers reindex --encoder NAME` embeds every record again",
+                )
+        if card.encoder is None or card.encoder.fingerprint != encoder.fingerprint:
+            self.folder.save_card(card.with_encoder(encoder))
+        elif card.encoder.dimension != encoder.dimension:
+            raise StoreError(
+                f"vectors of dimension {encoder.dimension} don't fit the store's "
+                f"{card.encoder.dimension}",
+                hint="`hydra-pers reindex` embeds every record again",
+            )
+        self.create_vector_table(encoder)
+        return name
+
+
+def _named(encoder: EncoderInfo) -> str:
+    return encoder.name or f"encoder {encoder.fingerprint[:12]}"
