@@ -139,7 +139,7 @@ def test_a_draft_sends_nothing(hydra: Hydra) -> None:
 
 
 def test_settings_are_checked(hydra: Hydra, home: Path) -> None:
-    for wrong in ({"k": -1}, {"n": 0}, {"retriever": "foo"}, {"colour": "red"}, {"n": "two"}):
+    for wrong in ({"k": -1}, {"n": -1}, {"retriever": "foo"}, {"colour": "red"}, {"n": "two"}):
         with pytest.raises(UsageError):
             hydra.ask("x", user="mia", **wrong)
     with pytest.raises(UsageError):

@@ -93,9 +93,13 @@ def ask(
     ):
         if dry_run:
             request = hydra.draft(query, task=task, recipe=recipe).request
-            price = price_of({"answers": [request]}.items(), hydra.settings)
+            stages = {"answers": [request] if request else []}
+            price = price_of(stages.items(), hydra.settings)
         elif show_prompt:
-            show_messages(hydra.draft(query, task=task, recipe=recipe).request.messages, as_json)
+            request = hydra.draft(query, task=task, recipe=recipe).request
+            if request is None:
+                say("no LLM is asked here: there is no prompt (`-n 1` asks it)")
+            show_messages(request.messages if request else (), as_json)
             return
         else:
             answer = hydra.ask(
@@ -167,10 +171,10 @@ def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seco
         say(words.cut_short(answer.query.task, answer.details["answer_tokens"]))
     if explain:
         for stage, used in words.explained(answer.standing, task).items():
-            say(f"{words.NAMES[stage]}: {used}")
+            say(f"{words.name_of(stage)}: {used}")
         say(usage_line(answer.usage))
     else:
-        say(f"{words.in_short(answer.standing)}; {usage_line(answer.usage)}")
+        say(f"{words.of_answer(answer)}; {usage_line(answer.usage)}")
 
 
 def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]:

@@ -30,7 +30,7 @@ DryRunOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help=_about("seed"))]
 KOption = Annotated[int | None, typer.Option("-k", min=0, help=_about("k"))]
-NOption = Annotated[int | None, typer.Option("-n", min=1, help=_about("n"))]
+NOption = Annotated[int | None, typer.Option("-n", min=0, help=_about("n"))]
 TemperatureOption = Annotated[
     float | None, typer.Option("--temperature", min=0.0, help=_about("temperature"))
 ]

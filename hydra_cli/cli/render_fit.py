@@ -54,11 +54,20 @@ def stage_lines(report: FitReport, task: TaskSpec) -> list[str]:
     """Each stage: on for whom, and by how much it helps."""
     if len(report.fitted) == 1:
         gate = report.fitted[0].gate
-        return [
-            f"  {words.NAMES[stage]:8}  {words.line(gate.verdicts[stage], task)}"
-            for stage in STAGES
-        ]
-    return [f"  {words.NAMES[stage]:8}  {_for_all(report, stage, task)}" for stage in STAGES]
+        found = {words.NAMES[stage]: words.line(gate.verdicts[stage], task) for stage in STAGES}
+    else:
+        gate = report.base_gate
+        found = {words.NAMES[stage]: _for_all(report, stage, task) for stage in STAGES}
+    if task.closed:
+        found[words.ANSWERS] = _answers(report, gate, task)
+    return [f"  {name:8}  {told}" for name, told in found.items()]
+
+
+def _answers(report: FitReport, gate: Gate, task: TaskSpec) -> str:
+    """How many answers are asked for, and for how many users it is another number."""
+    told = words.answers_line(gate.answers, task)
+    others = sum(one.gate.n != gate.n for one in report.fitted)
+    return f"{told}; other numbers for {others} of {len(report.fitted)} users" if others else told
 
 
 def user_lines(report: FitReport, task: TaskSpec) -> list[str]:
@@ -124,7 +133,10 @@ def _user_mapping(one: UserFit, task: TaskSpec) -> dict[str, Any]:
 
 
 def _lines(gate: Gate, task: TaskSpec) -> list[str]:
-    return [f"{words.NAMES[stage]} {words.line(v, task)}" for stage, v in gate.verdicts.items()]
+    found = [f"{words.NAMES[stage]} {words.line(v, task)}" for stage, v in gate.verdicts.items()]
+    if task.closed:
+        found.append(f"{words.ANSWERS} {words.answers_line(gate.answers, task)}")
+    return found
 
 
 def _for_all(report: FitReport, stage: Stage, task: TaskSpec) -> str:

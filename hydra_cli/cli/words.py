@@ -9,10 +9,13 @@ from hydra_cli.core.verdicts import STAGES, Stage, Standing, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hydra_cli.core.records import Answer
     from hydra_cli.core.tasks import Kind, TaskSpec
-    from hydra_cli.core.verdicts import Gain, Gate
+    from hydra_cli.core.verdicts import Answers, Gain, Gate
 
 NAMES: dict[Stage, str] = {"records": "records", "rerank": "reranker", "adapt": "adapter"}
+ANSWERS = "answers"
+"""How many answers of the LLM are asked for: told like a stage where a task can do without."""
 BASELINES = {
     "plain": "the plain prompt",
     "rag": "an answer without it",
@@ -20,6 +23,7 @@ BASELINES = {
     "records": "the first stage's order",
     "majority": "the user's most frequent label",
     "knn": "a vote of the most similar records",
+    "lead": "the opening words of the query",
 }
 SOURCES = {
     "head": "their own head",
@@ -56,8 +60,23 @@ def reason(verdict: Verdict, task: TaskSpec) -> str:
     }.get(verdict.code, "")
     rival = ""
     if verdict.rival:
-        rival = f"; yet {BASELINES[verdict.rival]}, which asks no LLM, does better"
+        asks = ", which asks no LLM, does" if verdict.rival != "lead" else " alone match"
+        rival = f"; yet {BASELINES[verdict.rival]}{asks} better"
     return f": {prefix}{told} ({how_sure(gain)}){rival}"
+
+
+def answers_line(answers: Answers | None, task: TaskSpec) -> str:
+    """``none: right 7 times of 10 instead of 6.5 with them (...)``, for labels and ratings."""
+    if answers is None:
+        return "one, untested: no LLM was asked about held-out records"
+    count = {0: "none", 1: "one"}.get(answers.n, str(answers.n))
+    by = f": {BASELINES[answers.method]} answers" if answers.method in BASELINES else ""
+    if not by and not answers.n:
+        by = ": the adapter does without"
+    if answers.gain is None or answers.quality is None or answers.without is None:
+        return f"{count}{by}"
+    told = compared(answers.quality, answers.without, task.kind, task.labels)
+    return f"{count}{by}{', ' if by else ': '}{told} ({how_sure(answers.gain)})"
 
 
 def compared(quality: float, without: float, kind: Kind, labels: Sequence[str] = ()) -> str:
@@ -90,14 +109,20 @@ def how_sure(gain: Gain) -> str:
     return f"{gain.own or gain.others} held-out records{'' if gain.own else ' of all'}: {luck}"
 
 
-def explained(standing: Standing, task: TaskSpec) -> dict[Stage, str]:
+def explained(standing: Standing, task: TaskSpec) -> dict[str, str]:
     """Every stage in words, for ``--explain`` and ``--json``."""
     if standing.source == "built-in":
         return dict.fromkeys(STAGES, f"on; {SOURCES['built-in']} (`hydra-pers fit`)")
-    return {
-        stage: f"{line(verdict, task)}; {SOURCES[standing.source]}"
-        for stage, verdict in standing.gate.verdicts.items()
-    }
+    whose, gate = SOURCES[standing.source], standing.gate
+    found: dict[str, str] = {stage: line(v, task) for stage, v in gate.verdicts.items()}
+    if task.closed:
+        found[ANSWERS] = answers_line(gate.answers, task)
+    return {stage: f"{told}; {whose}" for stage, told in found.items()}
+
+
+def name_of(stage: str) -> str:
+    """What a stage of ``explained`` is called."""
+    return next((name for known, name in NAMES.items() if known == stage), stage)
 
 
 def in_short(standing: Standing) -> str:
@@ -105,6 +130,17 @@ def in_short(standing: Standing) -> str:
     if standing.source == "built-in":
         return f"{standing.user}: {SOURCES['built-in']} (`hydra-pers fit`)"
     return f"{standing.user}: {stages_on(standing.gate)}; {judged_on(standing.gate)}"
+
+
+def of_answer(answer: Answer) -> str:
+    """``in_short`` of how the query was answered: also where no LLM was asked."""
+    standing = answer.standing
+    if answer.details.get("answers"):
+        return in_short(standing)
+    by = BASELINES.get(standing.gate.control, "the adapter alone")
+    why = ", its answers win nothing here" if standing.gate.n == 0 else ""
+    judged = "" if standing.source == "built-in" else f"; {judged_on(standing.gate)}"
+    return f"{standing.user}: {by}, no LLM was asked{why} (`-n 1` asks it){judged}"
 
 
 def stages_on(gate: Gate) -> str:
@@ -119,8 +155,7 @@ def judged_on(gate: Gate) -> str:
     """By how many records of whom."""
     if gate.own:
         return f"judged on {gate.own} of their records"
-    others = max((v.gain.others for v in gate.verdicts.values() if v.gain), default=0)
-    return f"judged on {others} records of all users" if others else "untested"
+    return f"judged on {gate.others} records of all users" if gate.others else "untested"
 
 
 def cut_short(task: str, tokens: int) -> str:

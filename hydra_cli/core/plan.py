@@ -15,15 +15,26 @@ from hydra_cli.core.errors import UsageError
 RETRIEVERS = ("bm25", "dense", "fused", "recency")
 """The first stages of ``core.retrieval``."""
 
+MOST_ANSWERS = 8
+"""Answers drawn for a choice among them, unless the gate or the user says otherwise."""
+
 FirstStage = tuple[tuple[str, Any], ...]
 """A recipe's own first stage, as settings of an ``AnswerPlan`` with their values."""
 
 
 def setting(
-    default: Any, about: str, *, least: float | None = None, choices: Sequence[str] = ()
+    default: Any,
+    about: str,
+    *,
+    least: float | None = None,
+    choices: Sequence[str] = (),
+    told: str = "",
 ) -> Any:
-    """A field with its help, its least value or its choices."""
-    return field(default=default, metadata={"about": about, "least": least, "choices": choices})
+    """A field with its help, its least value or its choices; ``told`` is its default in words."""
+    return field(
+        default=default,
+        metadata={"about": about, "least": least, "choices": choices, "told": told},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +42,18 @@ class AnswerPlan:
     """The pipeline's settings. UsageError for a value out of bounds.
 
     ``shortlist`` records are reranked, ``k`` of them are shown, ``n`` answers are
-    drawn; ``sequential`` stops drawing once the winner is clear.
+    drawn (None: as many as the gate found worth their calls, else ``MOST_ANSWERS``);
+    ``sequential`` stops drawing once the winner is clear.
     """
 
     retriever: str = setting("fused", "First stage", choices=RETRIEVERS)
     k: int = setting(4, "Records in the prompt", least=0)
-    n: int = setting(8, "Answers to choose from", least=1)
+    n: int | None = setting(
+        None,
+        "Answers to choose from, 0 for none (labels and ratings)",
+        least=0,
+        told="8, or fewer where more win nothing",
+    )
     shortlist: int = setting(20, "Records to rerank", least=1)
     temperature: float = setting(0.5, "Of the n answers", least=0.0)
     seed: int = setting(0, "Seed of everything drawn by chance")
@@ -45,6 +62,11 @@ class AnswerPlan:
     def __post_init__(self) -> None:
         for item in fields(AnswerPlan):
             check_bounds(item.name, getattr(self, item.name))
+
+    @property
+    def answers(self) -> int:
+        """How many are drawn where an LLM is asked and nothing says that fewer do."""
+        return self.n or MOST_ANSWERS
 
     def with_first_stage(self, first_stage: FirstStage) -> AnswerPlan:
         """The plan on a recipe's own first stage, which its base was trained on."""
@@ -66,14 +88,17 @@ def about(name: str) -> str:
 
 
 def default(name: str) -> Any:
-    """A setting's default."""
-    return _SETTINGS[name].default
+    """A setting's default, in words where it is no value."""
+    item = _SETTINGS[name]
+    return item.metadata["told"] or item.default
 
 
 def check_bounds(name: str, value: Any, *, where: str = "") -> None:
     """UsageError where the value is out of the setting's bounds; ``where`` says what set it."""
     bounds = _SETTINGS[name].metadata
     choices, least = bounds["choices"], bounds["least"]
+    if value is None:  # as the default has it
+        return
     if choices and value not in choices:
         raise UsageError(f"{where}{name} can't be {value!r}", hint=f"one of {', '.join(choices)}")
     if least is not None and not value >= least:

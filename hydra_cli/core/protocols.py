@@ -238,6 +238,11 @@ class Recipe(Protocol):
     def needs(self) -> frozenset[Supervision]: ...
 
     @property
+    def labels_alone(self) -> bool:
+        """Whether its adapter scores every label of a closed task, with or without answers."""
+        ...
+
+    @property
     def first_stage(self) -> FirstStage:
         """The settings of ``AnswerPlan`` that its base is trained on; empty: the user's."""
         ...

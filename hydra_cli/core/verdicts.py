@@ -69,6 +69,25 @@ class Verdict:
 
 UNTESTED = Verdict(True, "untested")
 
+CONTROLS: tuple[Literal["majority", "knn"], ...] = ("majority", "knn")
+"""What answers a closed task without an LLM and without an adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """How many answers of the LLM a query is worth: the whole pipelines' comparison.
+
+    ``method`` is the pipeline that answers with ``n`` of them, ``baseline`` the best of
+    those with another number, ``gain`` the method's over it.
+    """
+
+    n: int
+    method: str
+    baseline: str = ""
+    gain: Gain | None = None
+    quality: float | None = None
+    without: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -76,6 +95,8 @@ class Gate:
 
     ``evidence`` is what judged: ``"history"`` where no LLM was asked, else the LLM's
     name. ``quality`` holds every method's mean over ``own`` and ``others`` outcomes.
+    ``answers`` says how many answers of the LLM are worth their calls; None where
+    that was not judged.
     """
 
     verdicts: Mapping[Stage, Verdict] = field(
@@ -83,6 +104,17 @@ class Gate:
     )
     evidence: str = ""
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    answers: Answers | None = None
+
+    @property
+    def n(self) -> int | None:
+        """How many answers are worth their calls; None where nobody could tell."""
+        return self.answers.n if self.answers else None
+
+    @property
+    def control(self) -> str:
+        """The control that answers where no LLM is asked; empty: the adapter does."""
+        return self.answers.method if self.answers and self.answers.method in CONTROLS else ""
 
     @property
     def records(self) -> bool:
@@ -100,7 +132,19 @@ class Gate:
     @property
     def own(self) -> int:
         """How many of the user's own held-out records judged."""
-        return max((v.gain.own for v in self.verdicts.values() if v.gain), default=0)
+        return max((gain.own for gain in self.gains), default=0)
+
+    @property
+    def others(self) -> int:
+        """How many held-out records of other users judged."""
+        return max((gain.others for gain in self.gains), default=0)
+
+    @property
+    def gains(self) -> list[Gain]:
+        """Every gain that a verdict stands on."""
+        found = [verdict.gain for verdict in self.verdicts.values()]
+        found += [self.answers.gain] if self.answers else []
+        return [gain for gain in found if gain is not None]
 
     @property
     def card(self) -> dict[str, Any]:
@@ -110,6 +154,7 @@ class Gate:
             "verdicts": {stage: _figures(verdict) for stage, verdict in self.verdicts.items()},
             "evidence": self.evidence,
             "quality": {who: dict(means) for who, means in self.quality.items()},
+            "answers": _figures(self.answers) if self.answers else None,
         }
 
     @staticmethod
@@ -123,6 +168,7 @@ class Gate:
             {stage: _verdict(card["verdicts"][stage]) for stage in STAGES},
             card.get("evidence", ""),
             card.get("quality", {}),
+            _answers(card.get("answers")),
         )
 
 
@@ -135,12 +181,12 @@ class Standing:
     gate: Gate = field(default_factory=Gate)
 
 
-def _figures(verdict: Verdict) -> dict[str, Any]:
-    values = asdict(verdict)
-    if verdict.gain is not None:
-        gain = {"mean": verdict.gain.mean, "sd": verdict.gain.sd}
-        gain["probability"] = verdict.gain.probability
-        counts = {"own": verdict.gain.own, "others": verdict.gain.others}
+def _figures(found: Verdict | Answers) -> dict[str, Any]:
+    values = asdict(found)
+    if found.gain is not None:
+        gain = {"mean": found.gain.mean, "sd": found.gain.sd}
+        gain["probability"] = found.gain.probability
+        counts = {"own": found.gain.own, "others": found.gain.others}
         values["gain"] = {name: round(value, 4) for name, value in gain.items()} | counts
     return values
 
@@ -148,6 +194,13 @@ def _figures(verdict: Verdict) -> dict[str, Any]:
 def _verdict(values: Mapping[str, Any]) -> Verdict:
     gain = values.get("gain")
     return Verdict(**{**values, "gain": Gain.of(gain) if gain else None})
+
+
+def _answers(values: Mapping[str, Any] | None) -> Answers | None:
+    if not values:
+        return None
+    gain = values.get("gain")
+    return Answers(**{**values, "gain": Gain.of(gain) if gain else None})
 
 
 def _of_sentences(card: Mapping[str, Any]) -> Gate:

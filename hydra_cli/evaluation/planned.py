@@ -162,7 +162,7 @@ def _judging(
     for example in held:
         shortlist = retrieve(example.context, how=how.retriever, k=how.k + 1)
         messages = build_messages(example.context.query, shortlist[1:], task)
-        for n, temperature in ((1, 0.0), (how.n, how.temperature)):
+        for n, temperature in ((1, 0.0), (how.answers, how.temperature)):
             sampling = sampling_for(task, n=n, temperature=temperature, seed=how.seed)
             found.append(ChatRequest(messages, sampling, example.user))
     return found

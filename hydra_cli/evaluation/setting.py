@@ -38,7 +38,7 @@ class Setting:
     def drawn(self) -> Sampling:
         """n answers at the run's temperature."""
         plan = self.plan
-        return sampling_for(self.task, n=plan.n, temperature=plan.temperature, seed=plan.seed)
+        return sampling_for(self.task, n=plan.answers, temperature=plan.temperature, seed=plan.seed)
 
 
 def summary_request(user: str, history: History, task: TaskSpec) -> ChatRequest | None:

@@ -1,39 +1,53 @@
-"""The gate: a stage is kept for a user only where it wins beyond its noise.
+"""The gate: of all whole pipelines, each user gets the one that is expected to answer best.
 
-Outcomes are qualities in [0, 1] of several methods on the same held-out
-queries. A stage's gain is its paired difference to what would be answered
-without it. Gains are read hierarchically: users scatter around the
-population's gain, a user's own few outcomes around the user's gain, both
-normal, so that a user with little evidence is judged mostly by the others
-(normal-normal shrinkage; Gelman et al., Bayesian Data Analysis, section 5.4).
+Outcomes are qualities in [0, 1] of several pipelines on the same held-out
+queries. A pipeline's gain is its paired difference to another. Gains are read
+hierarchically: users scatter around the population's gain, a user's own few
+outcomes around the user's gain, both normal, so that a user with little
+evidence is judged mostly by the others (normal-normal shrinkage; Gelman et
+al., Bayesian Data Analysis, section 5.4). What counts is the sign of the
+expected gain, after the price of the calls: the choice with the least expected
+regret (docs/design/gate.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hydra_cli.core.files import name_of
-from hydra_cli.core.verdicts import UNTESTED, Code, Gain, Gate, Verdict
+from hydra_cli.core.plan import MOST_ANSWERS
+from hydra_cli.core.verdicts import CONTROLS, UNTESTED, Answers, Code, Gain, Gate, Verdict
 
 Method = Literal[
-    "plain", "rag", "majority", "knn", "rerank", "adapt", "rerank+adapt", "records", "reranked"
-]
+    "plain", "rag", "rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt",
+    "majority", "knn", "adapt0", "lead", "records", "reranked",
+]  # fmt: skip
 """What can answer a held-out query.
 
 ``plain`` and ``rag`` are the LLM's greedy answers without and with the first
-stage's evidence; ``majority`` and ``knn`` ask no LLM; ``rerank`` is the
-greedy answer with reranked evidence; ``adapt`` is the adapter's choice with
-the first stage's evidence, ``rerank+adapt`` with reranked evidence.
+stage's evidence, ``rerank`` the one with reranked evidence. ``adapt`` is the
+adapter's choice among all answers on the first stage's evidence, ``adapt1`` by
+the greedy answer alone (labels and ratings), ``rerank+`` the same on reranked
+evidence. No LLM is asked by ``adapt0``, the adapter alone, nor by the controls
+``majority`` and ``knn``; ``lead``, the query's opening words, is only a rival.
 ``records`` and ``reranked`` stand in where no LLM was asked: how well the
 outputs of the shown records themselves match, before and after reranking.
 """
 
-CONTROLS: tuple[Method, ...] = ("majority", "knn")
-CONFIDENCE = 0.7
-"""How probable a gain must be for its stage to stay."""
+ASKED: tuple[Method, ...] = (
+    "rag", "plain", "rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt"
+)  # fmt: skip
+"""Pipelines with an LLM, in the order in which each must beat the best before it."""
+FREE: tuple[Method, ...] = ("adapt0", *CONTROLS)
+"""Those without, the same way."""
+
+PRICE = 0.005
+"""What a call, or a stage, must be expected to win, in standard deviations of the qualities."""
+SURE = 0.7
+"""How probable a gain must be to be called one, rather than no loss."""
 HARM = 0.05
 """A gain less probable than this is called a loss, not just unproven."""
 
@@ -62,92 +76,178 @@ class Outcome:
 
 
 def decide(
-    own: Sequence[Outcome], population: Sequence[Outcome], *, confidence: float = CONFIDENCE
+    own: Sequence[Outcome], population: Sequence[Outcome], *, answers: int = MOST_ANSWERS
 ) -> Gate:
-    """The stages that earn their place for one user.
+    """The pipeline that one user is expected to be served best by.
 
-    ``own`` are the user's held-out outcomes (none for a user without a fit:
-    the population decides), ``population`` those of other users. The reranker
-    must beat ``rag`` (``records`` where no LLM was asked); the adapter must
-    beat what ask would give without it. A control that asks no LLM and does
-    better still is named as its rival. Where no LLM was asked, the adapter must
-    not fall behind the controls. Where the plain prompt beats what all this
-    leads to, no record is shown. A stage that nothing could judge stays on.
+    ``own`` are the user's held-out outcomes (none for a user without a fit: the
+    population decides), ``population`` those of other users; ``answers`` is how
+    many ``adapt`` chose among. Pipelines meet one after another, the cheap before the
+    costly, and the newcomer must be expected to win more than it costs. The best
+    one with an LLM gives the stages' verdicts; for labels and ratings it must then
+    be worth its calls beside the best one without, which may be a control. Where
+    no LLM was asked, the reranker is judged by the records it picks, the adapter
+    beside the controls; what nothing could judge is untested.
     """
-    judge = _Judge(own, [o for o in population if o.user not in {o.user for o in own}], confidence)
-    if judge.ran("rag", "rerank"):
-        rerank = judge.wins("rerank", "rag")
-    else:
-        rerank = judge.wins("reranked", "records")
-    after: Method = "rerank+adapt" if rerank.on and judge.ran("rerank+adapt") else "adapt"
-    without: Method = "rerank" if rerank.on and judge.ran(after, "rerank") else "rag"
-    if judge.ran(after, without):
-        adapt = judge.wins(after, without)
-        for rival in CONTROLS:
-            if adapt.on and judge.ran(after, rival):
-                gain = judge.gain(after, rival)
-                # Ahead of what ask would fall back to, so switching it off would lose more.
-                if gain.probability < 1.0 - confidence:
-                    adapt = replace(adapt, rival=rival)
-    else:
-        # No LLM was asked: level with the best control is enough to go on.
-        adapt = judge.level(after, CONTROLS)
-    # Showing records is the rule, so the plain prompt has to be better, not just as good.
-    used = after if adapt.on and judge.ran(after) else without
-    records = judge.level(used, ("plain",))
-    if not records.on:
-        rerank = adapt = Verdict(False, "unused")
+    others = [o for o in population if o.user not in {o.user for o in own}]
+    judge = _Judge(own, others, answers)
+    asked, free = judge.best(ASKED), judge.best(FREE)
+    records = rerank = adapt = UNTESTED
+    if asked is not None:
+        records = _records(judge, asked)
+        rerank = judge.stage(asked, _with_reranker, _without_reranker)
+        adapt = judge.stage(asked, _with_adapter, _without_adapter)
+        adapt = replace(adapt, rival=judge.rival(asked))
+        if not records.on:
+            rerank = adapt = Verdict(False, "unused")
+    elif free is not None and judge.ran(*FREE[:1]):
+        adapt = judge.adapter_alone(free)
+    if rerank.code == "untested" and judge.ran("reranked", "records"):
+        rerank = judge.verdict(judge.beats("reranked", "records"), "reranked", "records")
     return Gate(
         {"records": records, "rerank": rerank, "adapt": adapt},
         quality={"own": _means(judge.own), "others": _means(judge.others)},
+        answers=_answers(judge, asked, free),
     )
+
+
+def _with_reranker(method: Method) -> Method | None:
+    found: dict[Method, Method] = {
+        "rag": "rerank", "adapt1": "rerank+adapt1", "adapt": "rerank+adapt"
+    }  # fmt: skip
+    return found.get(method)
+
+
+def _without_reranker(method: Method) -> Method | None:
+    found: dict[Method, Method] = {
+        "rerank": "rag", "rerank+adapt1": "adapt1", "rerank+adapt": "adapt"
+    }  # fmt: skip
+    return found.get(method)
+
+
+def _with_adapter(method: Method) -> Method | None:
+    found: dict[Method, Method] = {"rag": "adapt", "rerank": "rerank+adapt"}
+    return found.get(method)
+
+
+def _without_adapter(method: Method) -> Method | None:
+    found: dict[Method, Method] = {
+        "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
+    }  # fmt: skip
+    return found.get(method)
+
+
+def _records(judge: _Judge, asked: Method) -> Verdict:
+    """Whether records are shown: on unless the plain prompt is the best one."""
+    shown = judge.best([m for m in ASKED if m != "plain"]) if asked == "plain" else asked
+    if shown is None or not judge.ran(shown, "plain"):
+        return UNTESTED
+    if asked != "plain":
+        return judge.verdict(True, shown, "plain")
+    return replace(judge.verdict(False, shown, "plain"), code="harmful")
+
+
+def _answers(judge: _Judge, asked: Method | None, free: Method | None) -> Answers | None:
+    """How many of the LLM's answers a query is worth; None where that is open.
+
+    That is so for free text, and where nobody asked an LLM and no control is ahead.
+    """
+    if free is None:
+        return None
+    if asked is None:
+        return judge.answers(0, free, "adapt0") if free in CONTROLS else None
+    if judge.ran(asked, free) and judge.beats(asked, free):
+        return judge.answers(judge.calls(asked), asked, free)
+    return judge.answers(0, free, asked)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """The evidence about one user, and what it says about one stage."""
+    """The evidence about one user, and what it says about two pipelines."""
 
     own: Sequence[Outcome]
     others: Sequence[Outcome]
-    confidence: float
+    many: int
 
     def ran(self, *methods: Method) -> bool:
         return any(all(m in o.quality for m in methods) for o in (*self.own, *self.others))
 
-    def gain(self, stage: Method, baseline: Method) -> Gain:
-        return gain_of(self.own, self.others, stage=stage, baseline=baseline)
+    def gain(self, method: Method, baseline: Method) -> Gain:
+        return gain_of(self.own, self.others, stage=method, baseline=baseline)
 
-    def wins(self, stage: Method, baseline: Method) -> Verdict:
-        """On where a gain is probable."""
-        if not self.ran(stage, baseline):
-            return UNTESTED
-        gain = self.gain(stage, baseline)
-        on = gain.probability >= self.confidence
-        harmful = gain.probability < HARM
-        return self._verdict(on, "won" if on else "harmful" if harmful else "unproven",
-                             stage, baseline, gain)  # fmt: skip
+    def calls(self, method: Method) -> int:
+        """LLM answers that a query costs."""
+        if method in ("adapt", "rerank+adapt"):
+            return self.many
+        return int(method in ASKED)
 
-    def level(self, stage: Method, baselines: Sequence[Method]) -> Verdict:
-        """On unless a loss against the hardest baseline is probable."""
-        gains = {b: self.gain(stage, b) for b in baselines if self.ran(stage, b)}
-        if not gains:
-            return UNTESTED
-        # The hardest baseline is the one over which the gain is smallest.
-        baseline, gain = min(gains.items(), key=lambda pair: pair[1].mean)
-        on = gain.probability >= 1.0 - self.confidence
-        won = gain.probability >= self.confidence
-        return self._verdict(on, "won" if won else "level" if on else "harmful",
-                             stage, baseline, gain)  # fmt: skip
+    def best(self, methods: Sequence[Method]) -> Method | None:
+        """The last one standing; None where none of them ran."""
+        found: Method | None = None
+        for method in methods:
+            if found is None:
+                found = method if self.ran(method) else None
+            elif self.ran(method, found) and self.beats(method, found):
+                found = method
+        return found
 
-    def _verdict(
-        self, on: bool, code: Code, stage: Method, baseline: Method, gain: Gain
+    def beats(self, method: Method, baseline: Method) -> bool:
+        """Whether the method is expected to win more than its further calls cost.
+
+        A stage or control that asks for no more must win the price of one, so that
+        what does nothing at all stays out.
+        """
+        extra = max(self.calls(method) - self.calls(baseline), 1)
+        qualities = [o.quality[baseline] for o in (*self.own, *self.others)
+                     if baseline in o.quality]  # fmt: skip
+        return self.gain(method, baseline).mean > PRICE * _scale(qualities) * extra
+
+    def stage(
+        self,
+        used: Method,
+        adding: Callable[[Method], Method | None],
+        removing: Callable[[Method], Method | None],
     ) -> Verdict:
+        """A stage's verdict: on where the pipeline has it, against the one without."""
+        if (without := removing(used)) is not None:
+            return self.verdict(True, used, without) if self.ran(used, without) else UNTESTED
+        with_stage = adding(used)
+        if with_stage is None or not self.ran(with_stage, used):
+            return UNTESTED
+        return self.verdict(False, with_stage, used)
+
+    def adapter_alone(self, free: Method) -> Verdict:
+        """The adapter's verdict where no LLM was asked: beside the hardest control."""
+        controls: list[Method] = [c for c in CONTROLS if self.ran("adapt0", c)]
+        if not controls:
+            return UNTESTED
+        hardest = min(controls, key=lambda control: self.gain("adapt0", control).mean)
+        return self.verdict(free == "adapt0", "adapt0", hardest)
+
+    def rival(self, used: Method) -> str:
+        """What is only named: the query's own opening words, where they do better."""
+        ahead = self.ran(used, "lead") and self.gain(used, "lead").mean < 0.0
+        return "lead" if ahead else ""
+
+    def verdict(self, on: bool, method: Method, baseline: Method) -> Verdict:
+        gain = self.gain(method, baseline)
+        code: Code = "won" if gain.probability >= SURE else "level"
+        if not on:
+            code = "harmful" if gain.probability < HARM else "unproven"
+        return Verdict(on, code, method, baseline, gain, *self._means(method, baseline, gain))
+
+    def answers(self, n: int, method: Method, baseline: Method) -> Answers:
+        if not self.ran(method, baseline):
+            return Answers(n, method)
+        gain = self.gain(method, baseline)
+        return Answers(n, method, baseline, gain, *self._means(method, baseline, gain))
+
+    def _means(self, method: Method, baseline: Method, gain: Gain) -> tuple[float, float]:
+        """Of both, over the user's own outcomes where there are any."""
         of = self.own if gain.own else self.others
-        paired = [o.quality for o in of if stage in o.quality and baseline in o.quality]
-        quality, without = (
-            round(sum(q[m] for q in paired) / len(paired), 4) for m in (stage, baseline)
-        )
-        return Verdict(on, code, stage, baseline, gain, quality, without)
+        paired = [o.quality for o in of if method in o.quality and baseline in o.quality]
+        means = [round(sum(q[m] for q in paired) / len(paired), 4) for m in (method, baseline)]
+        return means[0], means[1]
 
 
 def pseudonym(base: str, user: str) -> str:
@@ -170,7 +270,14 @@ def kept_outcomes(held_out: Mapping[str, Any], evidence: str) -> tuple[Outcome, 
     A base of 0.1 doesn't say whose its outcomes are: it has none to count on.
     """
     kept = held_out.get("evidence", {}).get(evidence, [])
-    return tuple(Outcome(user, quality) for user, quality in kept)
+    return tuple(Outcome(user, _renamed(quality)) for user, quality in kept)
+
+
+def _renamed(quality: Mapping[Method, float]) -> Mapping[Method, float]:
+    """Cards before whole pipelines were compared: the adapter alone had no name of its own."""
+    if "adapt" in quality and "rag" not in quality:
+        return {"adapt0" if method == "adapt" else method: q for method, q in quality.items()}
+    return quality
 
 
 def gain_of(

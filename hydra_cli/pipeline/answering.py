@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hydra_cli.core.controls import answer_of
+from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatRequest
@@ -25,37 +27,64 @@ CLEAR_MARGIN: dict[Kind, float] = {"generation": 2.0, "classification": 0.5, "ra
 For generation: the least margin that lost nothing on dev users (bench_sequential).
 """
 
+LONE_VOTE = 1
+"""Answers to labels and ratings while nobody has judged how many are worth their calls.
+
+On recorded answers of dev users one greedy answer is as good as eight (docs/design/gate.md).
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """What one user's query asks of the LLM, and what chooses among its answers."""
+    """What one user's query asks of the LLM, and what chooses among its answers.
+
+    ``request`` is None where a label or rating is found without the LLM.
+    """
 
     context: QueryContext
     task: TaskSpec
     personal: Personalization
     plan: AnswerPlan
     evidence: tuple[Scored[Record], ...]
-    request: ChatRequest
+    request: ChatRequest | None
 
     @property
     def stop_rule(self) -> StopRule | None:
         """When enough answers were drawn; None: when all of the request's were."""
-        if not self.plan.sequential or not self.personal.adapt:
+        if not self.plan.sequential or not self.personal.adapt or self.answers < 2:
             return None
         return StopRule(CLEAR_MARGIN[self.task.kind])
 
+    @property
+    def answers(self) -> int:
+        """How many answers the LLM is asked for."""
+        return 0 if self.request is None else self.request.sampling.n
+
     def request_for(self, count: int) -> ChatRequest:
         """The request for the first ``count`` answers."""
+        assert self.request is not None
         return replace(self.request, sampling=replace(self.request.sampling, n=count))
 
     def choose(self, candidates: Sequence[Candidate]) -> list[Scored[Candidate]]:
-        """The candidates, best first; as the LLM gave them where the adapter is off."""
-        if not self.personal.adapt:
+        """The candidates, best first; as the LLM gave them where the adapter is off.
+
+        Without an LLM the best control answers where the gate found it ahead, else the adapter.
+        """
+        if self.request is None and self.personal.control:
+            found = answer_of(self.personal.control, self.context, self.task)
+            if found is not None:
+                return [Scored(Candidate(found), 0.0)]
+        if self.request is not None and not self.personal.adapt:
             return [Scored(candidate, 0.0) for candidate in candidates]
         return self.personal.scorer.adapt(self.context, self.evidence, candidates)
 
     def text_of(self, chosen: Sequence[Scored[Candidate]]) -> str:
         """The winner as the user reads it: a valid label where the task is closed."""
+        if not chosen:
+            raise UsageError(
+                f"no label of {self.task.name} is known to this user or anyone else",
+                hint="ingest some records, or ask the LLM: `-n 1`",
+            )
         text = chosen[0].item.text
         return self.task.parse(text, self.context.query.labels) or text
 
@@ -63,16 +92,40 @@ class Draft:
 def draft(
     context: QueryContext, task: TaskSpec, personal: Personalization, plan: AnswerPlan
 ) -> Draft:
-    """With the adapter on, n answers are drawn; with it off, one greedy answer is."""
+    """With the adapter on, n answers are drawn; with it off, one greedy answer is.
+
+    The plan's n comes first, then what the gate found. UsageError where no answer
+    is to be drawn and the task can't do without.
+    """
     plan = plan.with_first_stage(personal.first_stage)
+    n = _answers(task, personal, plan)
+    if not n:
+        return Draft(context, task, personal, plan, (), None)
     evidence = tuple(find_evidence(context, personal, plan))
-    n, temperature = (plan.n, plan.temperature) if personal.adapt else (1, 0.0)
     request = ChatRequest(
         build_messages(context.query, evidence, task),
-        sampling_for(task, n=n, temperature=temperature, seed=plan.seed),
+        # A single answer is the likeliest one: nothing is chosen from.
+        sampling_for(task, n=n, temperature=plan.temperature if n > 1 else 0.0, seed=plan.seed),
         context.query.user,
     )
     return Draft(context, task, personal, plan, evidence, request)
+
+
+def _answers(task: TaskSpec, personal: Personalization, plan: AnswerPlan) -> int:
+    """How many answers are drawn for a query."""
+    if plan.n == 0 and not (task.closed and personal.labels_alone):
+        raise UsageError(
+            f"{task.name} can't be answered without an LLM",
+            hint="n is 1 or more here: only labels and ratings are found without one",
+        )
+    wanted = personal.n if plan.n is None else plan.n
+    if wanted == 0:
+        return 0
+    if not personal.adapt:
+        return 1
+    if wanted is not None:
+        return wanted
+    return LONE_VOTE if task.closed and personal.labels_alone else plan.answers
 
 
 def find_evidence(

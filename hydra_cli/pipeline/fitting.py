@@ -179,14 +179,14 @@ class Fitting:
     def judge_base(self, trained: Trained, splits: Sequence[Split]) -> Trained:
         """The base with a gate of this run's evidence beside what its card has of other kinds."""
         from hydra_cli.core.weights import Weights
-        from hydra_cli.modeling.gate import decide, with_outcomes
+        from hydra_cli.modeling.gate import with_outcomes
 
         base = trained.base
         scorer = self.recipe.scorer(base, None, self.task, self.encoder)
         asked = self.chat is not None
         examples = judging_examples(splits, self.plan, seed=self.seed, asked=asked)
         outcomes = self._outcomes(examples, dict.fromkeys([s.user for s in splits], scorer), base)
-        gate = replace(decide([], outcomes), evidence=self.evidence)
+        gate = self._gate([], outcomes)
         held_out = with_outcomes(base.card.held_out, self.evidence, outcomes)
         card = replace(base.card, gate=gate.card, held_out=held_out)
         # The tensors stay as they are, so heads that stand on this base still do.
@@ -216,7 +216,7 @@ class Fitting:
     ) -> tuple[dict[str, Weights], dict[str, Gate]]:
         """The heads with their gates in the cards, and every user's gate."""
         from hydra_cli.core.weights import Weights
-        from hydra_cli.modeling.gate import decide, pseudonym
+        from hydra_cli.modeling.gate import pseudonym
 
         base = trained.base
         scorers = {
@@ -230,12 +230,18 @@ class Fitting:
             name = pseudonym(base.fingerprint, one.user)
             own = [outcome for outcome in outcomes if outcome.user == name]
             others = [outcome for outcome in trained.outcomes if outcome.user != name]
-            gate = gates[one.user] = replace(decide(own, others), evidence=self.evidence)
+            gate = gates[one.user] = self._gate(own, others)
             if (head := heads.get(one.user)) is not None:
                 held = {"outcomes": [dict(outcome.quality) for outcome in own]}
                 card = replace(head.card, gate=gate.card, held_out=held)
                 judged[one.user] = Weights(card, head.tensors)
         return judged, gates
+
+    def _gate(self, own: Sequence[Outcome], others: Sequence[Outcome]) -> Gate:
+        from hydra_cli.modeling.gate import decide
+
+        gate = decide(own, others, answers=self.labels.answering.answers)
+        return replace(gate, evidence=self.evidence)
 
     def _supervised(
         self, examples: Sequence[TrainingExample], chat: ChatModel | None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from hydra_cli.core.controls import majority, nearest_vote
+from hydra_cli.core.controls import lead, majority, nearest_vote
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Scorer
-from hydra_cli.core.records import Record, Scored, TrainingExample, Usage
+from hydra_cli.core.records import Candidate, Record, Scored, TrainingExample, Usage
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.supervision import SupervisionPlan, sampling_for
@@ -61,7 +60,7 @@ def outcomes_of(
 
 def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float]:
     if not task.closed:
-        return {}
+        return {"lead": _grade(lead(example.context), example, task)}
     found: dict[Method, float] = {}
     if (label := majority(example.context, task)) is not None:
         found["majority"] = _grade(label, example, task)
@@ -71,15 +70,33 @@ def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float
 
 
 def _from_answers(example: TrainingExample, task: TaskSpec, scorer: Scorer) -> dict[Method, float]:
-    """Plain, RAG and the adapter's choice, as far as answers were asked for."""
+    """Plain, RAG and the adapter's choices, as far as answers were asked for."""
     found: dict[Method, float] = {}
     if example.plain is not None:
         found["plain"] = _grade(example.plain, example, task)
     if example.greedy is not None:
         found["rag"] = _grade(example.greedy, example, task)
-    if example.candidates or task.closed:
-        best = scorer.adapt(example.context, example.evidence, example.candidates)[0]
-        found["adapt"] = _grade(best.item.text, example, task)
+    for method, answers in _choices("", example, example.greedy, example.candidates, task):
+        if chosen := scorer.adapt(example.context, example.evidence, answers):
+            found[method] = _grade(chosen[0].item.text, example, task)
+    return found
+
+
+def _choices(
+    prefix: Literal["", "rerank+"],
+    example: TrainingExample,
+    greedy: str | None,
+    candidates: Sequence[Candidate],
+    task: TaskSpec,
+) -> list[tuple[Method, Sequence[Candidate]]]:
+    """Which answers the adapter chooses from in each pipeline that has what it needs."""
+    found: list[tuple[Method, Sequence[Candidate]]] = []
+    if task.closed and not prefix:
+        found.append(("adapt0", ()))
+    if task.closed and greedy is not None:
+        found.append(("rerank+adapt1" if prefix else "adapt1", (Candidate(greedy, 0),)))
+    if candidates:
+        found.append(("rerank+adapt" if prefix else "adapt", candidates))
     return found
 
 
@@ -99,7 +116,7 @@ def _ask_reranked(
     how = plan.answering
     settings = [
         sampling_for(task, n=1, temperature=0.0, seed=how.seed),
-        sampling_for(task, n=how.n, temperature=how.temperature, seed=how.seed),
+        sampling_for(task, n=how.answers, temperature=how.temperature, seed=how.seed),
     ]
     jobs = [(i, sampling) for i in again for sampling in settings]
     requests = [
@@ -117,12 +134,13 @@ def _ask_reranked(
         i, sampling = jobs[index]
         example = examples[i]
         usage += completion.usage
-        if not sampling.temperature:
-            qualities[i]["rerank"] = _grade(completion.texts[0], example, task)
-        else:
-            seen = replace(example, evidence=tuple(reranked[i]), candidates=completion.candidates)
-            best = scorer_of(example.user).adapt(seen.context, seen.evidence, seen.candidates)[0]
-            qualities[i]["rerank+adapt"] = _grade(best.item.text, example, task)
+        greedy = None if sampling.temperature else completion.texts[0]
+        drawn = completion.candidates if sampling.temperature else ()
+        if greedy is not None:
+            qualities[i]["rerank"] = _grade(greedy, example, task)
+        for method, answers in _choices("rerank+", example, greedy, drawn, task):
+            if chosen := scorer_of(example.user).adapt(example.context, reranked[i], answers):
+                qualities[i][method] = _grade(chosen[0].item.text, example, task)
         if progress is not None:
             progress.advance()
     return usage

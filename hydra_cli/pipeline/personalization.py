@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ class Personalization:
     """A scorer, for each stage whether it is on, and what is known of why.
 
     Without ``records`` the prompt holds none: the plain prompt did better.
-    ``first_stage`` are the settings that the recipe brings itself.
+    ``n`` answers are asked for where nobody says otherwise (None: the plan's); at 0
+    ``control`` answers where it is named, else the adapter, which ``labels_alone`` lets
+    score labels that no LLM gave. ``first_stage`` are the recipe's own settings.
     """
 
     scorer: Scorer
@@ -31,14 +33,29 @@ class Personalization:
     standing: Standing
     records: bool = True
     first_stage: FirstStage = ()
+    n: int | None = None
+    control: str = ""
+    labels_alone: bool = False
 
     @staticmethod
     def of(scorer: Scorer, standing: Standing, recipe: Recipe) -> Personalization:
         """The stages as the gate has them."""
         gate = standing.gate
         return Personalization(
-            scorer, gate.rerank, gate.adapt, standing, gate.records, recipe.first_stage
+            scorer,
+            gate.rerank,
+            gate.adapt,
+            standing,
+            gate.records,
+            recipe.first_stage,
+            gate.n,
+            gate.control,
+            recipe.labels_alone,
         )
+
+    def bare(self) -> Personalization:
+        """The same without reranker and adapter: what RAG gives."""
+        return replace(self, rerank=False, adapt=False, n=None, control="")
 
 
 def personalization(

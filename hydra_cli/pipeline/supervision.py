@@ -161,7 +161,7 @@ def _jobs(
     query = example.context.query
     how = plan.answering
     greedy = sampling_for(task, n=1, temperature=0.0, seed=how.seed)
-    drawn = sampling_for(task, n=how.n, temperature=how.temperature, seed=how.seed)
+    drawn = sampling_for(task, n=how.answers, temperature=how.temperature, seed=how.seed)
 
     def job(
         purpose: str, position: int, evidence: Sequence[Scored[Record]], sampling: Sampling

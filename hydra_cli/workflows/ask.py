@@ -93,7 +93,8 @@ def ask(
         watch=watch,
         progress=progress,
     )
-    progress.start("asking the LLM", None)
+    if drafted.request is not None:
+        progress.start("asking the LLM", None)
     return answer_draft(drafted, chat, watch)
 
 
@@ -107,8 +108,10 @@ def answer_draft(
         with watch.stage("adapt"):
             return drafted.choose(answers)
 
-    n = drafted.request.sampling.n
-    if (rule := drafted.stop_rule) is not None:
+    n = drafted.answers
+    if not n:
+        candidates = score(())
+    elif (rule := drafted.stop_rule) is not None:
         candidates = draw_until_clear(drawn, score, most=n, rule=rule)
     else:
         candidates = score(drawn(n))
@@ -122,9 +125,9 @@ def answer_draft(
         seconds=watch.seconds,
         details={
             "answers": list(drawn.texts),
-            "model": chat.name,
-            "answer_tokens": drafted.request.sampling.max_tokens,
-            "messages": drafted.request.messages,
+            "model": chat.name if drafted.request else None,
+            "answer_tokens": drafted.request.sampling.max_tokens if drafted.request else None,
+            "messages": drafted.request.messages if drafted.request else (),
         },
     )
 

@@ -98,7 +98,7 @@ def compare(
 ) -> Comparison:
     """The query without records, with records, and with the user's heads as well."""
     query = make_query(question.text, question.user, task)
-    bare = replace(personal, rerank=False, adapt=False)
+    bare = personal.bare()
     ways = []
     for name, how, given in (
         ("plain", bare, replace(plan, k=0)),

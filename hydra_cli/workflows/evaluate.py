@@ -247,6 +247,7 @@ def settings_of(plan: EvalPlan, encoder: TextEncoder) -> dict[str, object]:
     """What has to be known to make the run again."""
     return {
         **{key: value for key, value in asdict(plan.answering).items() if key != "seed"},
+        "n": plan.answering.answers,
         "encoder": encoder.name,
         "training": asdict(plan.training),
         "seeds": list(plan.seeds),

@@ -10,6 +10,7 @@ import pytest
 
 from hydra_cli.core.verdicts import Gate
 from hydra_cli.modeling.gate import (
+    Method,
     Outcome,
     decide,
     gain_of,
@@ -54,10 +55,89 @@ def test_little_evidence_is_pulled_to_the_population() -> None:
 
 
 def test_a_stage_that_does_nothing_goes() -> None:
-    decision = decide([], crowd(20, rag=0.5, rerank=0.5, adapt=0.5))
+    same = [
+        Outcome(f"u{i}", dict.fromkeys(("rag", "rerank", "adapt"), i % 3 / 2)) for i in range(20)
+    ]  # type: ignore[arg-type]
+    decision = decide([], same)
     assert not decision.rerank
     assert not decision.adapt
-    assert decision.verdicts["rerank"].code in ("unproven", "harmful")
+    assert decision.verdicts["rerank"].code == "unproven"
+
+
+def test_a_clear_gain_is_taken_however_much_users_differ() -> None:
+    """What a new user gains on average counts, not how many users gain."""
+    draw = random.Random(1)
+    found = []
+    for user in range(500):
+        gain = draw.gauss(0.1, 0.3)
+        for _ in range(10):
+            rag = draw.gauss(0.5, 0.2)
+            found.append(
+                Outcome(f"u{user}", {"rag": rag, "adapt": rag + gain + draw.gauss(0, 0.2)})
+            )
+    decision = decide([], found)
+    assert decision.adapt
+    gain_found = decision.verdicts["adapt"].gain
+    assert gain_found is not None
+    assert gain_found.mean == pytest.approx(0.1, abs=0.04)
+    assert gain_found.probability < 0.7, "many users lose, and still most is won with it on"
+
+
+def test_answers_must_be_worth_their_calls() -> None:
+    """The same small gain: for nothing it is taken, for seven more answers it isn't."""
+    draw = random.Random(2)
+
+    def gaining(stage: str) -> list[Outcome]:
+        rags = [draw.random() for _ in range(400)]
+        return [Outcome(f"u{i}", {"rag": r, stage: r + 0.006}) for i, r in enumerate(rags)]  # type: ignore[dict-item]
+
+    assert decide([], gaining("rerank")).rerank
+    assert not decide([], gaining("adapt")).adapt
+
+
+def test_a_label_that_no_answer_makes_better_needs_no_llm() -> None:
+    others = crowd(20, rag=0.3, adapt0=0.6, majority=0.4, knn=0.4)
+    same: tuple[Method, ...] = ("adapt1", "adapt")
+    decision = decide(
+        [],
+        [
+            Outcome(o.user, {**o.quality, **dict.fromkeys(same, o.quality["adapt0"])})
+            for o in others
+        ],
+    )
+    assert decision.answers is not None
+    assert (decision.n, decision.control) == (0, "")
+    assert decision.adapt, "with answers asked for all the same, the adapter weighs them"
+
+
+def test_one_answer_is_asked_for_where_more_win_nothing() -> None:
+    others = crowd(30, rag=0.3, adapt1=0.7, adapt=0.7, adapt0=0.5, majority=0.4, knn=0.4)
+    others = [Outcome(o.user, {**o.quality, "adapt": o.quality["adapt1"]}) for o in others]
+    decision = decide([], others)
+    assert (decision.n, decision.control) == (1, "")
+    assert decision.answers is not None
+    assert (decision.answers.method, decision.answers.baseline) == ("adapt1", "adapt0")
+    many = crowd(30, rag=0.3, adapt1=0.7, adapt=0.8, adapt0=0.5, majority=0.4, knn=0.4)
+    assert decide([], many).n == 8
+    assert decide([], many, answers=5).n == 5
+
+
+def test_the_better_control_answers_and_asks_nobody() -> None:
+    others = crowd(20, rag=0.3, adapt=0.5, adapt0=0.5, majority=0.8, knn=0.4)
+    decision = decide([], others)
+    assert (decision.n, decision.control) == (0, "majority")
+    free = decide([], crowd(20, adapt0=0.5, majority=0.8, knn=0.4))
+    assert (free.n, free.control) == (0, "majority")
+    assert not free.adapt
+    read = Gate.of(json.loads(json.dumps(decision.card)))
+    assert (read.n, read.control) == (0, "majority")
+
+
+def test_the_openings_of_queries_are_named_and_never_used() -> None:
+    decision = decide([], crowd(20, rag=0.2, adapt=0.3, lead=0.5))
+    assert decision.adapt
+    assert decision.verdicts["adapt"].rival == "lead"
+    assert decision.answers is None
 
 
 def test_a_stage_that_wins_stays_and_says_why() -> None:
@@ -79,12 +159,6 @@ def test_a_stage_that_wins_stays_and_says_why() -> None:
     assert replace(read.verdicts["adapt"], gain=None) == replace(adapt, gain=None)
 
 
-def test_a_better_control_without_llm_is_named_but_rag_is_no_way_back() -> None:
-    decision = decide([], crowd(20, rag=0.3, adapt=0.5, majority=0.8, knn=0.4))
-    assert decision.adapt
-    assert decision.verdicts["adapt"].rival == "majority"
-
-
 def test_a_better_plain_prompt_takes_the_records_away() -> None:
     decision = decide([], crowd(20, rag=0.3, plain=0.6, adapt=0.5))
     assert (decision.records, decision.rerank, decision.adapt) == (False, False, False)
@@ -94,7 +168,8 @@ def test_a_better_plain_prompt_takes_the_records_away() -> None:
 
 
 def test_records_stay_where_the_plain_prompt_is_only_as_good() -> None:
-    level = decide([], crowd(20, rag=0.5, plain=0.5))
+    same = [Outcome(f"u{i}", {"rag": i % 2, "plain": i % 2}) for i in range(20)]
+    level = decide([], same)
     assert level.records
     assert level.verdicts["records"].code == "level"
     assert decide([], crowd(20, rag=0.3, plain=0.5, adapt=0.6)).adapt
@@ -123,10 +198,12 @@ def test_what_nothing_could_judge_stays_on_and_says_so() -> None:
 
 
 def test_without_an_llm_the_adapter_is_judged_by_the_controls_alone() -> None:
-    level = crowd(20, records=0.7, reranked=0.8, adapt=0.5, majority=0.5, knn=0.45)
+    level = crowd(20, records=0.7, reranked=0.8, adapt0=0.5, knn=0.45)
+    level = [Outcome(o.user, {**o.quality, "majority": o.quality["adapt0"]}) for o in level]
     assert decide([], level).adapt
+    assert decide([], level).n is None, "whether answers help is open"
     assert decide([], level).rerank
-    behind = crowd(20, records=0.7, reranked=0.6, adapt=0.3, majority=0.6, knn=0.4)
+    behind = crowd(20, records=0.7, reranked=0.6, adapt0=0.3, majority=0.6, knn=0.4)
     assert not decide([], behind).adapt
     assert not decide([], behind).rerank
 
@@ -175,8 +252,13 @@ def test_a_card_of_the_first_release_still_decides_and_gives_its_figures() -> No
     assert Gate.of({}).adapt
 
 
+def test_cards_from_before_the_adapter_alone_had_a_name_are_read() -> None:
+    held_out = with_outcomes({}, "history", [Outcome("x", {"adapt": 0.5, "knn": 0.4})])
+    assert kept_outcomes(held_out, "history") == (Outcome("x", {"adapt0": 0.5, "knn": 0.4}),)
+
+
 def test_evidence_of_two_kinds_never_mixes() -> None:
-    history = [Outcome("x", {"adapt": 0.5, "knn": 0.4})]
+    history = [Outcome("x", {"adapt0": 0.5, "knn": 0.4})]
     asked = [Outcome("x", {"adapt": 0.9, "rag": 0.4})]
     held_out = with_outcomes({}, "history", history)
     assert kept_outcomes(held_out, "some/llm") == ()

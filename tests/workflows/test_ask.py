@@ -156,3 +156,49 @@ def test_a_head_for_another_base_and_a_damaged_file_are_refused(
         personalization(tmp_path / "a", "u1", HEADLINES, recipe, encoder)
     with pytest.raises(ModelError, match="another encoder"):
         personalization(tmp_path / "b", "u1", HEADLINES, recipe, HashEncoder(32))
+
+
+def test_where_answers_win_nothing_no_llm_is_asked(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    """The gate's n holds where nobody says otherwise; the plan's comes first."""
+    chat = ScriptedChat(lambda request, i: "loud")
+    found = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    query = make_query("the river on day 3", "u2", MOOD)
+
+    def texts(used: Personalization, plan: AnswerPlan) -> tuple[str, list[int]]:
+        chat.requests.clear()
+        answer = ask(query, MOOD, store=crowd, encoder=encoder, chat=chat, personal=used, plan=plan)
+        assert answer.details["model"] == ("scripted" if chat.requests else None)
+        return answer.text, [request.sampling.n for request in chat.requests]
+
+    assert texts(replace(found, n=0), AnswerPlan()) == ("sad", [])
+    assert texts(replace(found, n=0), AnswerPlan(n=3))[1] == [3]
+    assert texts(replace(found, n=0, control="knn"), AnswerPlan())[1] == []
+    assert texts(replace(found, n=8), AnswerPlan(n=0)) == ("sad", [])
+    assert texts(found, AnswerPlan())[1] == [1], "one vote while nobody has judged more"
+    assert texts(replace(found, n=8), AnswerPlan(sequential=True))[1] == [2]
+
+
+def test_a_control_answers_where_the_gate_found_it_ahead(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    chat = ScriptedChat(lambda request, i: "loud")
+    used = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    query = make_query("the river on day 3", "u2", MOOD)
+    answer = ask(
+        query, MOOD, store=crowd, encoder=encoder, chat=chat,
+        personal=replace(used, n=0, control="majority"), plan=AnswerPlan(),
+    )  # fmt: skip
+    assert [scored.item.text for scored in answer.candidates] == ["sad"]
+
+
+def test_free_text_needs_an_answer(
+    tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
+) -> None:
+    query = make_query("the tram", "u1", HEADLINES)
+    with pytest.raises(UsageError, match="without an LLM"):
+        ask(
+            query, HEADLINES, store=crowd, encoder=encoder, chat=ScriptedChat(lambda r, i: "x"),
+            personal=personal(tmp_path, encoder), plan=AnswerPlan(n=0),
+        )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -304,3 +305,41 @@ def test_base_and_heads_of_the_first_release_open_and_are_judged_anew(
     after = Weights.load(base_path(tmp_path, "mood", RECIPE.name))
     assert after.fingerprint == before.fingerprint
     assert personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder()).standing.source == "head"
+
+
+def test_labels_that_follow_the_user_alone_are_asked_of_nobody(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    """An LLM that knows nothing of the moods: its answers aren't worth their calls."""
+    chat = ScriptedChat(lambda request, i: MOOD.labels[(len(request.messages) + i) % 4])
+    report = run(crowd, tmp_path, MOOD, chat=chat)
+    assert report.base_gate.n == 0
+    used = personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder())
+    assert used.n == report.fitted[1].gate.n
+    quality = report.base_gate.quality["others"]
+    assert {"adapt0", "adapt1", "adapt", "rerank+adapt1", "majority", "knn", "rag"} <= set(quality)
+
+
+def test_an_llm_that_knows_the_label_is_asked_once(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    draw, store = random.Random(0), MemoryHistoryStore()
+    for summary in crowd.users():
+        own = crowd.records(summary.user, task="mood")
+        store.add([replace(record, output=draw.choice(MOOD.labels)) for record in own])
+    truth = {r.input: r.output for s in store.users() for r in store.records(s.user, task="mood")}
+
+    def answer(request: ChatRequest, sample: int) -> str:
+        asked = request.messages[-1]["content"]
+        return next((out for text, out in truth.items() if text in asked), "calm")
+
+    report = run(store, tmp_path, MOOD, chat=ScriptedChat(answer))
+    assert report.base_gate.n == 1
+    chat = ScriptedChat(answer)
+    found = ask(
+        make_query("the tram on day 11 was seen by person 1", "u1", MOOD), MOOD,
+        store=store, encoder=HashEncoder(), chat=chat,
+        personal=personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder()), plan=AnswerPlan(),
+    )  # fmt: skip
+    assert [request.sampling.n for request in chat.requests] == [1]
+    assert found.text in MOOD.labels

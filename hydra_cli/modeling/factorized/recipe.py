@@ -54,6 +54,7 @@ class FactorizedRecipe:
     name: str = "hydra-pers"
     needs: frozenset[Supervision] = frozenset({"relevance", "quality"})
     first_stage: FirstStage = ()
+    labels_alone: bool = True
 
     def train_base(
         self,

@@ -35,6 +35,7 @@ class HydraRecipe:
 
     needs: frozenset[Supervision] = frozenset({"hydra_relevance", "quality"})
     first_stage: FirstStage = BM25_TEN
+    labels_alone: bool = False
 
     def __init__(self, settings: DenseSettings | None = None, *, name: str = "hydra") -> None:
         self.name = name

@@ -38,6 +38,7 @@ class MofRecipe:
     name = "mof"
     needs: frozenset[Supervision] = frozenset({"hydra_relevance", "quality"})
     first_stage: FirstStage = BM25_TEN
+    labels_alone: bool = False
 
     def __init__(self, settings: FacetSettings | None = None) -> None:
         self.settings = settings or FacetSettings()
