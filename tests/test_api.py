@@ -110,6 +110,23 @@ def test_ask_many_answers_as_ask_does(hydra: Hydra) -> None:
         assert set(many[0].seconds) == set(alone[0].seconds)
 
 
+def test_ask_many_answers_what_needs_no_llm_beside_what_does(hydra: Hydra) -> None:
+    stars = [{**row, "output": str(place % 5 + 1)} for place, row in enumerate(rows("tom"))]
+    hydra.ingest(*stars, task="stars")
+    queries = [
+        {"text": "Is the mug safe?", "user": "mia", "task": "replies"},
+        {"text": "Is the jug safe?", "user": "tom", "task": "stars"},
+    ]
+    answers = list(hydra.ask_many(queries[1:], n=0))
+    assert [answer.text for answer in answers] == [hydra.ask("Is the jug safe?", user="tom",
+                                                             task="stars", n=0).text]  # fmt: skip
+    assert answers[0].text in {"1", "2", "3", "4", "5"}
+    assert isinstance(hydra._chat, ScriptedChat)
+    assert hydra._chat.requests == []
+    assert len(list(hydra.ask_many(queries, n=1))) == 2
+    assert len(hydra._chat.requests) == 2
+
+
 def test_a_query_that_cant_be_asked_ends_alone(hydra: Hydra) -> None:
     queries = [
         {"query": "Is the mug safe?", "user": "tom"},

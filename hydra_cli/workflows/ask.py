@@ -132,10 +132,12 @@ def answer_draft(
     )
 
 
-def first_request(drafted: Draft) -> ChatRequest:
-    """What is asked first: all of the answers, or as many as the stop rule begins with."""
-    n, rule = drafted.request.sampling.n, drafted.stop_rule
-    return drafted.request if rule is None else drafted.request_for(rule.counts(n)[0])
+def first_request(drafted: Draft) -> ChatRequest | None:
+    """What is asked first: all of the answers, as many as the stop rule begins with, or nothing."""
+    rule = drafted.stop_rule
+    if drafted.request is None or rule is None:
+        return drafted.request
+    return drafted.request_for(rule.counts(drafted.answers)[0])
 
 
 @dataclass(slots=True)

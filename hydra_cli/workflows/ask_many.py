@@ -98,10 +98,13 @@ def _as_they_come(
 ) -> Iterator[tuple[int, Answer | HydraError]]:
     """Every draft's place and outcome, in the order in which they finish."""
     drafts = {place: item for place, item in enumerate(chunk) if isinstance(item, Drafted)}
+    asked = {place: first_request(item.draft) for place, item in drafts.items()}
+    for place in [place for place, request in asked.items() if request is None]:
+        yield place, _outcome(drafts.pop(place), chat, None)  # answered without the LLM
     if not drafts:
         return
     places = list(drafts)
-    requests = [first_request(drafts[place].draft) for place in places]
+    requests = [request for request in asked.values() if request is not None]
     start = perf_counter()
     try:
         for index, completion in chat.complete_many(requests):
