@@ -34,7 +34,6 @@ from hydra_cli.core.progress import Silent
 if TYPE_CHECKING:
     from hydra_cli.core.protocols import (
         ChatModel,
-        HistoryStore,
         Progress,
         Recipe,
         TextEncoder,
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from hydra_cli.pipeline.answering import Draft
     from hydra_cli.pipeline.personalization import Personalization
     from hydra_cli.store.archives import Manifest
+    from hydra_cli.store.contract import Store
     from hydra_cli.store.forgetting import Erased
     from hydra_cli.store.lancedb_store import LanceHistoryStore
     from hydra_cli.workflows.ask_many import Drafted
@@ -62,7 +62,7 @@ class Hydra:
 
     def __init__(
         self,
-        store: HistoryStore,
+        store: Store,
         settings: Settings,
         *,
         encoder: TextEncoder | None = None,
@@ -456,7 +456,7 @@ class Hydra:
 
         chosen = self._recipe(recipe)
         spec = self.settings.spec(task)
-        return personalization(self.settings.store, user, spec, chosen, self._open_encoder())
+        return personalization(self.store.weights, user, spec, chosen, self._open_encoder())
 
     def _recipe(self, name: str | None) -> Recipe:
         from hydra_cli.modeling.recipes import DEFAULT_RECIPE, recipe_named

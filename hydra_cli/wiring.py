@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hydra_cli.config import Settings
-    from hydra_cli.core.protocols import ChatModel, HistoryStore, TextEncoder
+    from hydra_cli.core.protocols import ChatModel, TextEncoder
     from hydra_cli.llm.budget import Limits
+    from hydra_cli.store.contract import Store
 
 
-def open_store(settings: Settings, *, create: bool = False) -> HistoryStore:
+def open_store(settings: Settings, *, create: bool = False) -> Store:
     """The store of ``settings.store``; NotFound where there is none and ``create`` is off."""
     from hydra_cli.store.lancedb_store import LanceHistoryStore
 

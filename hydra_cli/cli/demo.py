@@ -145,7 +145,7 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
     found = []
     for question in QUESTIONS:
         spec = settings.spec(question.task)
-        personal = personalization(store, question.user, spec, recipe, encoder)
+        personal = personalization(histories.weights, question.user, spec, recipe, encoder)
         found.append(
             compare(
                 question,

@@ -21,7 +21,7 @@ from safetensors.numpy import save
 
 from hydra_cli import __version__
 from hydra_cli.core.errors import ModelError
-from hydra_cli.core.files import name_of, write_atomic
+from hydra_cli.core.files import write_atomic
 
 FORMAT = 1
 Array = NDArray[Any]
@@ -133,11 +133,3 @@ class Weights:
             raise ModelError(f"{path.name} was written by a newer release", hint="upgrade")
         known = {f.name for f in fields(Card)}
         return Weights(Card(**{k: v for k, v in values.items() if k in known}), tensors)
-
-
-def base_path(store: Path, task: str, recipe: str) -> Path:
-    return store / "models" / name_of(task) / f"base.{recipe}.safetensors"
-
-
-def head_path(store: Path, user: str, task: str, recipe: str) -> Path:
-    return store / "heads" / name_of(user) / f"{name_of(task)}.{recipe}.safetensors"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import ModelError
@@ -15,6 +14,7 @@ from hydra_cli.core.verdicts import Gate, Standing
 
 if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
+    from hydra_cli.store.contract import WeightStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +59,30 @@ class Personalization:
 
 
 def personalization(
-    store: Path, user: str, task: TaskSpec, recipe: Recipe, encoder: TextEncoder
+    weights: WeightStore, user: str, task: TaskSpec, recipe: Recipe, encoder: TextEncoder
 ) -> Personalization:
     """The user's own head, else the population's, else the recipe's built-in weights.
 
     ModelError where a file is damaged, or was made for another encoder or base.
     """
-    base = load_base(store, task, recipe, encoder)
+    base = load_base(weights, task, recipe, encoder)
     if base is None:
         # Every recipe can start from its prior: nobody is left without an answer.
         prior = recipe.train_base(task, [], [], encoder, seed=0, progress=Silent())
         scorer = recipe.scorer(prior, None, task, encoder)
         return Personalization.of(scorer, Standing("built-in", user), recipe)
-    head = load_head(store, user, task, recipe, base)
+    head = load_head(weights, user, task, recipe, base)
     gate = Gate.of((head or base).card.gate)
     standing = Standing("head" if head else "population", user, gate)
     return Personalization.of(recipe.scorer(base, head, task, encoder), standing, recipe)
 
 
-def load_base(store: Path, task: TaskSpec, recipe: Recipe, encoder: TextEncoder) -> Weights | None:
+def load_base(
+    weights: WeightStore, task: TaskSpec, recipe: Recipe, encoder: TextEncoder
+) -> Weights | None:
     """The task's base, or None where none was trained."""
-    from hydra_cli.core.weights import Weights, base_path
-
-    path = base_path(store, task.name, recipe.name)
-    if not path.is_file():
-        return None
-    base = Weights.load(path)
-    if base.card.encoder != encoder.fingerprint:
+    base = weights.base(task.name, recipe.name)
+    if base is not None and base.card.encoder != encoder.fingerprint:
         raise ModelError(
             f"the base model of {task.name} was made for another encoder than {encoder.name}",
             hint="run `hydra-pers fit` to train it anew, or name the encoder it was made for",
@@ -94,18 +91,15 @@ def load_base(store: Path, task: TaskSpec, recipe: Recipe, encoder: TextEncoder)
 
 
 def load_head(
-    store: Path, user: str, task: TaskSpec, recipe: Recipe, base: Weights
+    weights: WeightStore, user: str, task: TaskSpec, recipe: Recipe, base: Weights
 ) -> Weights | None:
     """The user's head, or None where none was fitted."""
-    from hydra_cli.core.weights import Weights, head_path
-
-    path = head_path(store, user, task.name, recipe.name)
-    if not path.is_file():
+    head = weights.head(user, task.name, recipe.name)
+    if head is None:
         return None
-    head = Weights.load(path)
     head.check_base(base)
     if head.card.user != user:
         raise ModelError(
-            f"the head at {path.name} belongs to another user", hint="run `hydra-pers fit` again"
+            f"the head of {user!r} belongs to another user", hint="run `hydra-pers fit` again"
         )
     return head

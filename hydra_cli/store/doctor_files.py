@@ -127,7 +127,7 @@ def check_weights(folder: StoreFolder, users: set[str], encoder: str | None) -> 
     """Bases and heads load, belong together, and heads belong to users with records."""
     bases: dict[tuple[str, str], Weights] = {}
     found: list[Finding] = []
-    for path in sorted(folder.models.glob("*/base.*.safetensors")):
+    for path in sorted(folder.base_files()):
         try:
             base = _load(path)
         except ModelError as error:

@@ -19,6 +19,7 @@ User and task stand in paths as hashes (``files.name_of``) only.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -77,6 +78,20 @@ class StoreFolder:
 
     def heads_of(self, user: str) -> Path:
         return self.heads / name_of(user)
+
+    def head_file(self, user: str, task: str, recipe: str) -> Path:
+        return self.heads_of(user) / f"{name_of(task)}.{recipe}.safetensors"
+
+    def head_files(self, task: str, recipe: str) -> list[Path]:
+        """Every user's head of a task."""
+        return sorted(self.heads.glob(f"*/{name_of(task)}.{recipe}.safetensors"))
+
+    def base_file(self, task: str, recipe: str) -> Path:
+        return self.models / name_of(task) / f"base.{recipe}.safetensors"
+
+    def base_files(self) -> Iterator[Path]:
+        """The bases of every task and recipe."""
+        return self.models.glob("*/base.*.safetensors")
 
     def work_of(self, user: str) -> list[Path]:
         """Unfinished work of one user."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
@@ -17,16 +17,52 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hydra_cli.core.records import Vectors
+    from hydra_cli.core.weights import Weights
+    from hydra_cli.store.contract import WeightStore
 
 _EPOCH = datetime.min.replace(tzinfo=timezone.utc)
 
 
+class MemoryWeights:
+    """A WeightStore without a disk."""
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, str], Weights] = {}
+        self._heads: dict[tuple[str, str, str], Weights] = {}
+
+    def base(self, task: str, recipe: str) -> Weights | None:
+        return self._bases.get((task, recipe))
+
+    def head(self, user: str, task: str, recipe: str) -> Weights | None:
+        return self._heads.get((user, task, recipe))
+
+    def any_base(self) -> bool:
+        return bool(self._bases)
+
+    def write(
+        self,
+        task: str,
+        recipe: str,
+        *,
+        base: Weights | None,
+        heads: Mapping[str, Weights],
+        new_base: bool,
+    ) -> None:
+        if new_base:
+            for key in [key for key in self._heads if key[1:] == (task, recipe)]:
+                del self._heads[key]
+        if base is not None:
+            self._bases[task, recipe] = base
+        self._heads |= {(user, task, recipe): head for user, head in heads.items()}
+
+
 class MemoryHistoryStore:
-    """A HistoryStore without a disk."""
+    """A Store without a disk."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str, str], Record] = {}
         self._vectors: dict[tuple[str, str, str], tuple[Vectors, Vectors | None]] = {}
+        self.weights: WeightStore = MemoryWeights()
 
     def add(
         self,
@@ -103,6 +139,19 @@ class MemoryHistoryStore:
     ) -> None:
         for record_id, inputs, outputs in vectors:
             self._vectors[user, task, record_id] = (inputs, outputs)
+
+    def save_fit(
+        self,
+        task: str,
+        recipe: str,
+        *,
+        base: Weights | None,
+        heads: Mapping[str, Weights],
+        new_base: bool,
+    ) -> None:
+        left = dict(self.users_of(task))
+        kept = {user: head for user, head in heads.items() if left.get(user)}
+        self.weights.write(task, recipe, base=base, heads=kept, new_base=new_base)
 
     def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:
         records = tuple(self.records(user, task=task))

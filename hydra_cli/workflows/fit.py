@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import DataError
@@ -28,6 +27,7 @@ from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
 
 if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
+    from hydra_cli.store.contract import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,7 @@ class _Loading:
 
 
 def fit(
-    store: HistoryStore,
-    folder: Path,
+    store: Store,
     encoder: TextEncoder,
     recipe: Recipe,
     task: TaskSpec,
@@ -127,7 +126,7 @@ def fit(
     loading = _Loading(store, encoder, task, plan, progress)
     run = Fitting(recipe, task, encoder, labels, plan, chat, progress)
     targets, users = loading.targets(), loading.trainers()
-    base = None if plan.new_base else load_base(folder, task, recipe, encoder)
+    base = None if plan.new_base else load_base(store.weights, task, recipe, encoder)
     seconds = {}
     start = time.perf_counter()
     changed = base is None
@@ -158,7 +157,13 @@ def fit(
     start = time.perf_counter()
     heads, gates = run.judge(trained, splits, heads)
     seconds["gate"] = time.perf_counter() - start
-    _save(store, folder, task, recipe, trained.base if changed else None, heads, anew=base is None)
+    store.save_fit(
+        task.name,
+        recipe.name,
+        base=trained.base if changed else None,
+        heads=heads,
+        new_base=base is None,
+    )
     own = fitting.own_examples(splits, task, plan, seed=run.seed)
     fitted = tuple(
         UserFit(
@@ -228,31 +233,3 @@ def fit_requests(
         "labels": label_requests(asked.values(), task, labels),
         "held-out comparison": fitting.judging_requests(list(held.values()), task, labels),
     }
-
-
-def _save(
-    store: HistoryStore,
-    folder: Path,
-    task: TaskSpec,
-    recipe: Recipe,
-    base: Weights | None,
-    heads: Mapping[str, Weights],
-    *,
-    anew: bool,
-) -> None:
-    """``base`` None is kept as it is; ``anew`` says that older heads don't stand on it."""
-    from hydra_cli.core.files import name_of
-    from hydra_cli.core.weights import base_path, head_path
-    from hydra_cli.store.lock import WriterLock
-
-    with WriterLock(folder / "lock").held():
-        # Under the lock: a user forgotten meanwhile must not come back as a head.
-        left = dict(store.users_of(task.name))
-        if anew:
-            for stale in folder.glob(f"heads/*/{name_of(task.name)}.{recipe.name}.safetensors"):
-                stale.unlink(missing_ok=True)
-        if base is not None:
-            base.save(base_path(folder, task.name, recipe.name))
-        for user, head in heads.items():
-            if left.get(user):
-                head.save(head_path(folder, user, task.name, recipe.name))

@@ -23,6 +23,7 @@ from hydra_cli.workflows.pricing import Price, price
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
+    from hydra_cli.store.contract import Store
 
 
 def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | None) -> list[str]:
@@ -51,7 +52,7 @@ def label_plan(settings: Settings, recipe: Recipe, *, answers: bool) -> Supervis
 
 
 def fit_tasks(
-    store: HistoryStore,
+    store: Store,
     settings: Settings,
     encoder: TextEncoder,
     recipe: Recipe,
@@ -74,7 +75,6 @@ def fit_tasks(
             reports.append(
                 fit(
                     store,
-                    settings.store,
                     encoder,
                     recipe,
                     task,
@@ -88,7 +88,7 @@ def fit_tasks(
 
 
 def price_of_fit(
-    store: HistoryStore,
+    store: Store,
     settings: Settings,
     encoder: TextEncoder,
     recipe: Recipe,
@@ -106,7 +106,7 @@ def price_of_fit(
 
     def stages() -> Iterator[tuple[str, Sequence[ChatRequest]]]:
         for task in tasks if labels.answers else ():
-            base = None if plan.new_base else load_base(settings.store, task, recipe, encoder)
+            base = None if plan.new_base else load_base(store.weights, task, recipe, encoder)
             by_stage = fit_requests(
                 store,
                 encoder,

@@ -55,7 +55,7 @@ def described(erased: Erased) -> list[str]:
 def remaining(store: LanceHistoryStore, settings: Settings, scope: Scope) -> list[str]:
     """What still knows of the user, in plain words."""
     notes = []
-    if any(store.folder.models.rglob("base.*.safetensors")):
+    if store.weights.any_base():
         notes.append(
             "the shared base was trained on everyone's records, this user's maybe included; "
             "train it without them: "

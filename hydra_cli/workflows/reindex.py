@@ -44,5 +44,5 @@ def reindex(
             progress.start("embedding", work.pending())
             done += work.run(encoder.encode, progress.advance)
             if work.finish():
-                bases = any(store.folder.models.rglob("base.*.safetensors"))
+                bases = store.weights.any_base()
                 return Reindexed(done, encoder.name, work.changed, bases)

@@ -78,7 +78,7 @@ def letters(count: int, length: int, seed: int) -> list[str]:
     return found
 
 
-def score_letters(encoder: HFEncoder, store: Path, rounds: int) -> tuple[float, float]:
+def score_letters(encoder: HFEncoder, store: LanceHistoryStore, rounds: int) -> tuple[float, float]:
     """Milliseconds of scoring 8 candidates of 200 words, and of encoding as many alone."""
     own, drawn = letters(1000, 200, 6), letters(16 * (rounds + 1), 200, 7)
     rows = np.random.default_rng(8).normal(size=(1000, encoder.dimension)).astype(np.float32)
@@ -87,7 +87,7 @@ def score_letters(encoder: HFEncoder, store: Path, rounds: int) -> tuple[float, 
     query = Query("w", "q", LETTERS.name, own[0])
     context = QueryContext(query, rows[0], History("w", records, rows, rows))
     recipe = recipe_named("hydra-pers")
-    scorer = personalization(store, "w", LETTERS, recipe, encoder).scorer
+    scorer = personalization(store.weights, "w", LETTERS, recipe, encoder).scorer
 
     def score(i: int) -> object:
         eight = drawn[16 * i : 16 * i + 8]
@@ -123,7 +123,9 @@ def main() -> None:
         sizes = (1_000, 10_000, 100_000)
         for size in sizes:
             fill(store, encoder, f"u{size}", size)
-        personal = personalization(path, "u1000", TASK, recipe_named("hydra-pers"), encoder)
+        personal = personalization(
+            store.weights, "u1000", TASK, recipe_named("hydra-pers"), encoder
+        )
         drawn = iter(answers)
         chat = ScriptedChat(lambda request, i: next(drawn))
         plan = AnswerPlan()
@@ -142,7 +144,7 @@ def main() -> None:
             value = 1000 * statistics.median(s[stage] for s in stages[1:])
             print(f"| {stage} | {value:.0f} |")
         print(f"| all but the LLM | {total:.0f} |\n")
-        scored, encoded = score_letters(encoder, path, options.rounds)
+        scored, encoded = score_letters(encoder, store, options.rounds)
         print("| 8 candidates of 200 words, 1,000 letters of the user | median ms |\n|---|---|")
         print(f"| scoring | {scored:.0f} |\n| their vectors alone | {encoded:.0f} |\n")
         print("| records of the user | first stage alone, ms | history read and first stage, ms |")

@@ -98,9 +98,10 @@ def check_store(path: Path, logs: Path) -> None:
 
     # A head is the old one or the new one.
     if any(path.glob("heads/*/*.safetensors")):
-        from hydra_cli.core.weights import Weights, head_path
+        from hydra_cli.core.weights import Weights
+        from hydra_cli.store.folder import StoreFolder
 
-        weights = Weights.load(head_path(path, "u1", "t", "facets"))
+        weights = Weights.load(StoreFolder(path).head_file("u1", "t", "facets"))
         assert (weights.tensors["w"] == float(weights.card.seed)).all()
 
 

@@ -49,12 +49,12 @@ def heads(store: LanceHistoryStore, first: int, log: int) -> None:
     """Heads of 2 MB, written as fit writes them."""
     import numpy as np
 
-    from hydra_cli.core.weights import Card, Weights, head_path
+    from hydra_cli.core.weights import Card, Weights
 
     for number in range(first, first + 1000):
         card = Card("head", "facets", "t", "encoder", seed=number, base="b", user="u1")
         weights = Weights(card, {"w": np.full((700, 700), float(number), np.float32)})
-        weights.save(head_path(store.folder.root, "u1", "t", "facets"))
+        weights.save(store.folder.head_file("u1", "t", "facets"))
         os.write(log, f"head {number}\n".encode())
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore
+from hydra_cli.store.weight_files import WeightFiles
 
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 TOPICS = ("pool", "tram", "bakery", "school", "river", "library", "market", "museum")
@@ -16,6 +19,11 @@ MOODS = ("calm", "loud", "sad", "bright")
 
 HEADLINES = TaskSpec("headlines", "generation", "Write the headline.")
 MOOD = TaskSpec("mood", "classification", "Name the mood.", labels=MOODS)
+
+
+def weights_in(folder: Path) -> WeightFiles:
+    """Bases and heads on a disk, to look at their bytes."""
+    return WeightFiles(StoreFolder(folder))
 
 
 @pytest.fixture

@@ -14,17 +14,20 @@ from hydra_cli.core.records import Record
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.pipeline.personalization import Personalization, personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.workflows.ask import ask, draft_query, make_query
 from hydra_cli.workflows.choosing import choose_task, choose_user
 from hydra_cli.workflows.fit import FitPlan, fit
-from tests.workflows.conftest import HEADLINES, MOOD, MOODS
+from tests.workflows.conftest import HEADLINES, MOOD, MOODS, weights_in
 
 PLAN = AnswerPlan(k=3, n=5)
 
 
 def personal(tmp_path: Path, encoder: HashEncoder, user: str = "u1") -> Personalization:
-    return personalization(tmp_path, user, HEADLINES, recipe_named("hydra-pers"), encoder)
+    return personalization(
+        weights_in(tmp_path), user, HEADLINES, recipe_named("hydra-pers"), encoder
+    )
 
 
 def test_ask_returns_one_of_the_answers_with_all_that_led_to_it(
@@ -51,7 +54,7 @@ def test_a_closed_task_answers_with_a_label_even_where_the_llm_says_none(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
     chat = ScriptedChat(lambda request, i: "I can't say")
-    used = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    used = personalization(weights_in(tmp_path), "u2", MOOD, recipe_named("hydra-pers"), encoder)
     query = make_query("the river on day 3", "u2", MOOD)
     answer = ask(
         query, MOOD, store=crowd, encoder=encoder, chat=chat, personal=used, plan=PLAN
@@ -136,26 +139,25 @@ def test_user_and_task_are_chosen_or_refused_clearly(crowd: MemoryHistoryStore) 
 def test_a_head_for_another_base_and_a_damaged_file_are_refused(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
-    from hydra_cli.core.weights import base_path, head_path
-
     recipe = recipe_named("hydra-pers")
     for folder, without in ((tmp_path / "a", ()), (tmp_path / "b", ("u5",))):
+        crowd.weights = weights_in(folder)
         fit(
-            crowd, folder, encoder, recipe, HEADLINES,
+            crowd, encoder, recipe, HEADLINES,
             plan=FitPlan(without=without),
             labels=SupervisionPlan(needs=recipe.needs), chat=None, progress=Silent(),
         )  # fmt: skip
-    foreign = head_path(tmp_path / "b", "u1", "headlines", recipe.name)
-    own = head_path(tmp_path / "a", "u1", "headlines", recipe.name)
+    foreign = StoreFolder(tmp_path / "b").head_file("u1", "headlines", recipe.name)
+    own = StoreFolder(tmp_path / "a").head_file("u1", "headlines", recipe.name)
     own.write_bytes(foreign.read_bytes())
     with pytest.raises(ModelError, match="another base"):
-        personalization(tmp_path / "a", "u1", HEADLINES, recipe, encoder)
-    base = base_path(tmp_path / "a", "headlines", recipe.name)
+        personalization(weights_in(tmp_path / "a"), "u1", HEADLINES, recipe, encoder)
+    base = StoreFolder(tmp_path / "a").base_file("headlines", recipe.name)
     base.write_bytes(base.read_bytes()[:-40])
     with pytest.raises(ModelError, match="damaged"):
-        personalization(tmp_path / "a", "u1", HEADLINES, recipe, encoder)
+        personalization(weights_in(tmp_path / "a"), "u1", HEADLINES, recipe, encoder)
     with pytest.raises(ModelError, match="another encoder"):
-        personalization(tmp_path / "b", "u1", HEADLINES, recipe, HashEncoder(32))
+        personalization(weights_in(tmp_path / "b"), "u1", HEADLINES, recipe, HashEncoder(32))
 
 
 def test_where_answers_win_nothing_no_llm_is_asked(
@@ -163,7 +165,7 @@ def test_where_answers_win_nothing_no_llm_is_asked(
 ) -> None:
     """The gate's n holds where nobody says otherwise; the plan's comes first."""
     chat = ScriptedChat(lambda request, i: "loud")
-    found = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    found = personalization(weights_in(tmp_path), "u2", MOOD, recipe_named("hydra-pers"), encoder)
     query = make_query("the river on day 3", "u2", MOOD)
 
     def texts(used: Personalization, plan: AnswerPlan) -> tuple[str, list[int]]:
@@ -184,7 +186,7 @@ def test_a_control_answers_where_the_gate_found_it_ahead(
     tmp_path: Path, crowd: MemoryHistoryStore, encoder: HashEncoder
 ) -> None:
     chat = ScriptedChat(lambda request, i: "loud")
-    used = personalization(tmp_path, "u2", MOOD, recipe_named("hydra-pers"), encoder)
+    used = personalization(weights_in(tmp_path), "u2", MOOD, recipe_named("hydra-pers"), encoder)
     query = make_query("the river on day 3", "u2", MOOD)
     answer = ask(
         query, MOOD, store=crowd, encoder=encoder, chat=chat,

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app
 from hydra_cli.core.errors import HydraError, NotFound, StoreError
-from hydra_cli.core.weights import Card, Weights, base_path, head_path
+from hydra_cli.core.weights import Card, Weights
 from hydra_cli.store import journal, tables
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.workflows.doctor import examine, repair
@@ -38,10 +38,10 @@ def store(tmp_path: Path) -> LanceHistoryStore:
     store.add([record(user, i) for user in ("u1", "u2") for i in range(5)])
     put_vectors(store, "u1")
     base = weights("base")
-    base.save(base_path(store.folder.root, "t", "facets"))
+    base.save(store.folder.base_file("t", "facets"))
     for user in ("u1", "u2"):
         head = weights("head", base=base.fingerprint, user=user)
-        head.save(head_path(store.folder.root, user, "t", "facets"))
+        head.save(store.folder.head_file(user, "t", "facets"))
     return store
 
 
@@ -62,21 +62,21 @@ def test_a_whole_store_is_well_and_stays_as_it_is(store: LanceHistoryStore) -> N
 
 def other_base(store: LanceHistoryStore) -> None:
     head = weights("head", base="another", user="u1")
-    head.save(head_path(store.folder.root, "u1", "t", "facets"))
+    head.save(store.folder.head_file("u1", "t", "facets"))
 
 
 def cut_head(store: LanceHistoryStore) -> None:
-    path = head_path(store.folder.root, "u1", "t", "facets")
+    path = store.folder.head_file("u1", "t", "facets")
     path.write_bytes(path.read_bytes()[:-3])
 
 
 def moved_head(store: LanceHistoryStore) -> None:
-    head = head_path(store.folder.root, "u1", "t", "facets")
-    head.replace(head_path(store.folder.root, "u2", "t", "facets"))
+    head = store.folder.head_file("u1", "t", "facets")
+    head.replace(store.folder.head_file("u2", "t", "facets"))
 
 
 def orphan_head(store: LanceHistoryStore) -> None:
-    weights("head", user="nobody").save(head_path(store.folder.root, "nobody", "t", "facets"))
+    weights("head", user="nobody").save(store.folder.head_file("nobody", "t", "facets"))
 
 
 def open_file(store: LanceHistoryStore) -> None:
@@ -146,7 +146,7 @@ def test_what_is_safe_is_repaired(store: LanceHistoryStore, damage: Damage) -> N
 
 
 def test_a_damaged_base_is_told_and_kept(store: LanceHistoryStore) -> None:
-    path = base_path(store.folder.root, "t", "facets")
+    path = store.folder.base_file("t", "facets")
     path.write_bytes(b"x")
     assert "base" in problems(store.folder.root)
     repair(store.folder.root)

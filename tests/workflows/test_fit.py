@@ -16,14 +16,15 @@ from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.core.weights import Weights, base_path, head_path
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.pipeline.personalization import personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
 from hydra_cli.workflows.ask import ask, make_query
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
-from tests.workflows.conftest import HEADLINES, MOOD
+from tests.workflows.conftest import HEADLINES, MOOD, weights_in
 
 RECIPE = recipe_named("hydra-pers")
 FIRST_RELEASE = Path(__file__).parents[1] / "data" / "first_release"
@@ -40,8 +41,9 @@ def run(
     progress: Silent | None = None,
 ) -> FitReport:
     labels = replace(LABELS, answers=chat is not None)
+    store.weights = weights_in(folder)
     return fit(
-        store, folder, HashEncoder(), RECIPE, task,
+        store, HashEncoder(), RECIPE, task,
         plan=plan or FitPlan(), labels=labels, chat=chat, progress=progress or Silent(),
     )  # fmt: skip
 
@@ -57,9 +59,10 @@ def test_everyone_gets_a_small_head_and_a_verdict(
         assert fitted.examples == 9  # 12 records, a quarter held out
         assert fitted.gate.own == 3
         assert 0 < fitted.bytes <= 8192  # two stages of at most 4 KiB
-        head = Weights.load(head_path(tmp_path, fitted.user, task.name, RECIPE.name))
+        head = Weights.load(StoreFolder(tmp_path).head_file(fitted.user, task.name, RECIPE.name))
         assert (
-            head.card.base == Weights.load(base_path(tmp_path, task.name, RECIPE.name)).fingerprint
+            head.card.base
+            == Weights.load(StoreFolder(tmp_path).base_file(task.name, RECIPE.name)).fingerprint
         )
         assert head.card.gate == fitted.gate.card
         assert len(head.card.held_out["outcomes"]) == 3
@@ -70,12 +73,12 @@ def test_one_user_is_fitted_on_the_frozen_base(tmp_path: Path, crowd: MemoryHist
     first = run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u1",)), progress=progress)
     assert first.base_users == 6
     assert any("no base model yet" in note for note in progress.notes)
-    before = base_path(tmp_path, "mood", RECIPE.name).read_bytes()
+    before = StoreFolder(tmp_path).base_file("mood", RECIPE.name).read_bytes()
     second = run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u2",)))
     assert second.base_users == 0
-    assert base_path(tmp_path, "mood", RECIPE.name).read_bytes() == before
-    assert head_path(tmp_path, "u1", "mood", RECIPE.name).is_file()
-    assert head_path(tmp_path, "u2", "mood", RECIPE.name).is_file()
+    assert StoreFolder(tmp_path).base_file("mood", RECIPE.name).read_bytes() == before
+    assert StoreFolder(tmp_path).head_file("u1", "mood", RECIPE.name).is_file()
+    assert StoreFolder(tmp_path).head_file("u2", "mood", RECIPE.name).is_file()
 
 
 def test_a_new_base_drops_the_heads_that_stood_on_the_old_one(
@@ -83,8 +86,8 @@ def test_a_new_base_drops_the_heads_that_stood_on_the_old_one(
 ) -> None:
     run(crowd, tmp_path, MOOD)
     run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u2",), new_base=True, without=("u5",)))
-    assert head_path(tmp_path, "u2", "mood", RECIPE.name).is_file()
-    assert not head_path(tmp_path, "u1", "mood", RECIPE.name).exists()
+    assert StoreFolder(tmp_path).head_file("u2", "mood", RECIPE.name).is_file()
+    assert not StoreFolder(tmp_path).head_file("u1", "mood", RECIPE.name).exists()
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, crowd: MemoryHistoryStore) -> None:
@@ -92,7 +95,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, crowd: MemoryHistory
     run(crowd, tmp_path / "b", HEADLINES)
     for user in ("u0", "u3"):
         first, second = (
-            head_path(tmp_path / name, user, "headlines", RECIPE.name).read_bytes() for name in "ab"
+            StoreFolder(tmp_path / name).head_file(user, "headlines", RECIPE.name).read_bytes()
+            for name in "ab"
         )
         assert first == second
 
@@ -108,8 +112,8 @@ def test_held_out_outputs_reach_neither_base_nor_head(
     run(crowd, tmp_path / "a", MOOD)
     run(changed, tmp_path / "b", MOOD)
     for name in (
-        base_path(Path(), "mood", RECIPE.name),
-        head_path(Path(), "u1", "mood", RECIPE.name),
+        StoreFolder(Path()).base_file("mood", RECIPE.name),
+        StoreFolder(Path()).head_file("u1", "mood", RECIPE.name),
     ):
         first, second = (Weights.load(tmp_path / folder / name) for folder in "ab")
         assert first.fingerprint == second.fingerprint
@@ -157,7 +161,7 @@ def test_where_the_plain_prompt_wins_no_record_is_shown(
     report = run(crowd, tmp_path, HEADLINES, chat=ScriptedChat(answer))
     fitted = report.fitted[1]
     assert (fitted.gate.rerank, fitted.gate.adapt) == (False, False)
-    used = personalization(tmp_path, "u1", HEADLINES, RECIPE, HashEncoder())
+    used = personalization(weights_in(tmp_path), "u1", HEADLINES, RECIPE, HashEncoder())
     assert used.standing.gate.verdicts["records"].code == "harmful"
     query = make_query("the tram", "u1", HEADLINES)
     chat = ScriptedChat(answer)
@@ -186,7 +190,7 @@ def test_asking_an_llm_later_keeps_the_others_evidence(
 ) -> None:
     """The base was judged without an LLM: it is judged anew, its weights stay."""
     run(crowd, tmp_path, task)
-    path = base_path(tmp_path, task.name, RECIPE.name)
+    path = StoreFolder(tmp_path).base_file(task.name, RECIPE.name)
     before = Weights.load(path)
     report = run(crowd, tmp_path, task, plan=FitPlan(users=("u1",)), chat=chat_of(crowd))
     assert (report.base_users, report.judged_users) == (0, 6)
@@ -196,7 +200,9 @@ def test_asking_an_llm_later_keeps_the_others_evidence(
     after = Weights.load(path)
     assert after.fingerprint == before.fingerprint
     assert set(after.card.held_out["evidence"]) == {"history", "scripted"}
-    personalization(tmp_path, "u2", task, RECIPE, HashEncoder())  # an older head still opens
+    personalization(
+        weights_in(tmp_path), "u2", task, RECIPE, HashEncoder()
+    )  # an older head still opens
     chat = chat_of(crowd)
     again = run(crowd, tmp_path, task, plan=FitPlan(users=("u2",)), chat=chat)
     assert again.judged_users == 0
@@ -211,7 +217,7 @@ def test_a_users_own_records_never_count_as_anothers(
         gain = report.fitted[0].gate.verdicts["rerank"].gain
         assert gain is not None
         assert (gain.own, gain.others) == (3, 15)  # six users, three records each, less the own
-    assert b"u1" not in base_path(tmp_path, "mood", RECIPE.name).read_bytes()
+    assert b"u1" not in StoreFolder(tmp_path).base_file("mood", RECIPE.name).read_bytes()
 
 
 def test_equal_inputs_are_never_on_both_sides_of_the_split() -> None:
@@ -265,11 +271,11 @@ def test_eval_on_a_store_fits_what_fit_would(
         fitted=True, gated=True, plan=plan, seed=0, progress=Silent(),
     )  # fmt: skip
     trained.base.save(tmp_path / "eval-base")
-    stored = base_path(tmp_path, task.name, RECIPE.name)
+    stored = StoreFolder(tmp_path).base_file(task.name, RECIPE.name)
     assert (tmp_path / "eval-base").read_bytes() == stored.read_bytes()
     for user, head in fits.heads.items():
         head.save(tmp_path / "eval-head")
-        stored = head_path(tmp_path, user, task.name, RECIPE.name)
+        stored = StoreFolder(tmp_path).head_file(user, task.name, RECIPE.name)
         assert (tmp_path / "eval-head").read_bytes() == stored.read_bytes()
     assert len(fits.heads) == 6
 
@@ -279,7 +285,7 @@ def test_a_recipe_answers_on_its_own_first_stage(tmp_path: Path, crowd: MemoryHi
     from hydra_cli.pipeline.contexts import load_context
 
     hydra = recipe_named("hydra")
-    personal = personalization(tmp_path, "u1", MOOD, hydra, HashEncoder())
+    personal = personalization(weights_in(tmp_path), "u1", MOOD, hydra, HashEncoder())
     query = make_query("the tram", "u1", MOOD)
     context = load_context(crowd, HashEncoder(), MOOD, query)
     drafted = draft(context, MOOD, personal, AnswerPlan(k=2))
@@ -291,20 +297,23 @@ def test_base_and_heads_of_the_first_release_open_and_are_judged_anew(
 ) -> None:
     """Made by 0.1: sentences in the cards, nobody's outcomes told apart."""
     shutil.copytree(FIRST_RELEASE, tmp_path, dirs_exist_ok=True)
-    used = personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder())
-    head = Weights.load(head_path(tmp_path, "u1", "mood", RECIPE.name))
+    used = personalization(weights_in(tmp_path), "u1", MOOD, RECIPE, HashEncoder())
+    head = Weights.load(StoreFolder(tmp_path).head_file("u1", "mood", RECIPE.name))
     assert used.standing.source == "head"
     assert "adapt_reason" in head.card.gate
     assert (used.rerank, used.adapt) == (head.card.gate["rerank"], head.card.gate["adapt"])
-    before = Weights.load(base_path(tmp_path, "mood", RECIPE.name))
+    before = Weights.load(StoreFolder(tmp_path).base_file("mood", RECIPE.name))
     report = run(crowd, tmp_path, MOOD, plan=FitPlan(users=("u2",)))
     assert report.base_users == 0
     gain = report.fitted[0].gate.verdicts["rerank"].gain
     assert gain is not None
     assert (gain.own, gain.others) == (3, 15)
-    after = Weights.load(base_path(tmp_path, "mood", RECIPE.name))
+    after = Weights.load(StoreFolder(tmp_path).base_file("mood", RECIPE.name))
     assert after.fingerprint == before.fingerprint
-    assert personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder()).standing.source == "head"
+    assert (
+        personalization(weights_in(tmp_path), "u1", MOOD, RECIPE, HashEncoder()).standing.source
+        == "head"
+    )
 
 
 def test_labels_that_follow_the_user_alone_are_asked_of_nobody(
@@ -314,7 +323,7 @@ def test_labels_that_follow_the_user_alone_are_asked_of_nobody(
     chat = ScriptedChat(lambda request, i: MOOD.labels[(len(request.messages) + i) % 4])
     report = run(crowd, tmp_path, MOOD, chat=chat)
     assert report.base_gate.n == 0
-    used = personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder())
+    used = personalization(weights_in(tmp_path), "u1", MOOD, RECIPE, HashEncoder())
     assert used.n == report.fitted[1].gate.n
     quality = report.base_gate.quality["others"]
     assert {"adapt0", "adapt1", "adapt", "rerank+adapt1", "majority", "knn", "rag"} <= set(quality)
@@ -339,7 +348,8 @@ def test_an_llm_that_knows_the_label_is_asked_once(
     found = ask(
         make_query("the tram on day 11 was seen by person 1", "u1", MOOD), MOOD,
         store=store, encoder=HashEncoder(), chat=chat,
-        personal=personalization(tmp_path, "u1", MOOD, RECIPE, HashEncoder()), plan=AnswerPlan(),
+        personal=personalization(weights_in(tmp_path), "u1", MOOD, RECIPE, HashEncoder()),
+        plan=AnswerPlan(),
     )  # fmt: skip
     assert [request.sampling.n for request in chat.requests] == [1]
     assert found.text in MOOD.labels
