@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +28,7 @@ from hydra_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from hydra_cli.core.protocols import Progress
     from hydra_cli.core.records import Answer
     from hydra_cli.core.tasks import TaskSpec
 
@@ -35,6 +37,18 @@ def ask(
     text: Annotated[
         str | None,
         typer.Argument(help="The query; '-' or nothing reads stdin.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            help='A JSON line for each query: {"query": ..., "user": ..., "task": ..., "id": ...}; '
+            "- is stdin. A JSON line comes out for each, in order.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the answers to --file go. Goes on with what is there."),
     ] = None,
     user: UserOption = None,
     task: TaskOption = None,
@@ -72,10 +86,8 @@ def ask(
     from hydra_cli.cli.render_price import render_price
     from hydra_cli.workflows.pricing import price as price_of
 
-    query = read_query(text)
-    with (
-        progress_bar() as bar,
-        Hydra.open(
+    def opened(bar: Progress) -> Hydra:
+        return Hydra.open(
             store,
             create=False,
             progress=bar,
@@ -89,27 +101,37 @@ def ask(
             encoder=encoder,
             seed=seed,
             sequential=sequential or None,
-        ) as hydra,
-    ):
+        )
+
+    options: dict[str, Any] = {"task": task, "recipe": recipe}
+    limits: dict[str, Any] = {
+        "max_cost": max_cost,
+        "max_calls": max_calls,
+        "max_tokens": max_tokens,
+    }
+    check_file_options(file, out, text, explain=explain, show_prompt=show_prompt)
+    if file is not None:
+        from hydra_cli.cli.ask_file import ask_file, price_file
+
         if dry_run:
-            request = hydra.draft(query, task=task, recipe=recipe).request
+            price_file(file, out, opened, as_json=as_json, **options)
+        else:
+            ask_file(file, out, opened, **options, **limits)
+        return
+    query = read_query(text)
+    with progress_bar() as bar, opened(bar) as hydra:
+        if dry_run:
+            request = hydra.draft(query, **options).request
             stages = {"answers": [request] if request else []}
             price = price_of(stages.items(), hydra.settings)
         elif show_prompt:
-            request = hydra.draft(query, task=task, recipe=recipe).request
+            request = hydra.draft(query, **options).request
             if request is None:
                 say("no LLM is asked here: there is no prompt (`-n 1` asks it)")
             show_messages(request.messages if request else (), as_json)
             return
         else:
-            answer = hydra.ask(
-                query,
-                task=task,
-                recipe=recipe,
-                max_cost=max_cost,
-                max_calls=max_calls,
-                max_tokens=max_tokens,
-            )
+            answer = hydra.ask(query, **options, **limits)
     if dry_run:
         render_price(
             price, as_json=as_json, show_prompt=show_prompt, why_none="no answer is needed."
@@ -117,6 +139,25 @@ def ask(
         return
     spec = hydra.settings.spec(answer.query.task)
     render(answer, spec, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
+
+
+def check_file_options(
+    file: Path | None, out: Path | None, text: str | None, *, explain: bool, show_prompt: bool
+) -> None:
+    """UsageError for what makes no sense with or without --file."""
+    from hydra_cli.core.errors import UsageError
+
+    if file is None:
+        if out is not None:
+            raise UsageError("--out is for the answers to --file")
+        return
+    if text is not None:
+        raise UsageError("a query on the command line and --file", hint="one of them alone")
+    if explain or show_prompt:
+        raise UsageError(
+            f"--{'explain' if explain else 'show-prompt'} is for a single query",
+            hint="the lines that --file gives hold evidence, candidates and scores",
+        )
 
 
 def read_query(text: str | None) -> str:
@@ -143,6 +184,7 @@ def show_messages(messages: Any, as_json: bool) -> None:
 
 def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seconds: float) -> None:
     from hydra_cli.cli import words
+    from hydra_cli.cli.answer_json import as_mapping
     from hydra_cli.cli.render import print_json, print_table, printable, say
     from hydra_cli.cli.render_usage import usage_line
 
@@ -175,40 +217,3 @@ def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seco
         say(usage_line(answer.usage))
     else:
         say(f"{words.of_answer(answer)}; {usage_line(answer.usage)}")
-
-
-def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]:
-    """Everything about an answer, for machines."""
-    from dataclasses import asdict
-
-    from hydra_cli.cli import words
-
-    query = answer.query
-    return {
-        "answer": answer.text,
-        "cut": answer.cut,
-        "user": query.user,
-        "task": query.task,
-        "query": query.text,
-        "model": answer.details.get("model"),
-        "evidence": [
-            {"id": s.item.id, "input": s.item.input, "output": s.item.output, "score": s.score}
-            for s in answer.evidence
-        ],
-        "candidates": [
-            {
-                "text": s.item.text,
-                "score": s.score,
-                "sample": s.item.sample,
-                "logprob": s.item.logprob,
-                "cut": s.item.cut,
-            }
-            for s in answer.candidates
-        ],
-        "answers": answer.details.get("answers", []),
-        "stages": words.explained(answer.standing, task),
-        "gate": {"source": answer.standing.source, **answer.standing.gate.card},
-        "usage": asdict(answer.usage),
-        "cost": answer.usage.cost,
-        "seconds": {**answer.seconds, "total": seconds},
-    }

@@ -185,7 +185,7 @@ class LiteLLMChat:
         if job.model != flight.model or failure is not None:
             return failure
         if isinstance(error, ProviderFailure) and error.kind == "filter" and skip_refused:
-            self._on_note(f"{error.message}; its answer counts as empty")
+            self._on_note(f"{error.message}; it has no answer")
             flight.promised -= job.count
             empty = tuple(("", None) for _ in range(flight.wanted - flight.received))
             flight.arrived.append(StoredCall(job.start, empty, 0, 0))

@@ -120,7 +120,7 @@ def _as_they_come(
 
 
 def _outcome(item: Drafted, chat: ChatModel, first: Completion | None) -> Answer | HydraError:
-    """The draft's answer, or the provider's refusal of this one prompt."""
+    """The draft's answer, or the error that is its own."""
     if first is not None and not any(first.texts):
         # So many requests at once tell of a refusal; a single one says why.
         first = None
@@ -129,4 +129,6 @@ def _outcome(item: Drafted, chat: ChatModel, first: Completion | None) -> Answer
     except ProviderError as error:
         if not error.of_prompt:
             raise
+        return error
+    except OF_THE_QUERY as error:
         return error

@@ -129,7 +129,7 @@ def test_tracebacks_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_error_has_its_code() -> None:
     kinds = [k for k in vars(errors).values() if isinstance(k, type)]
-    assert {k.exit_code for k in kinds if issubclass(k, errors.HydraError)} == set(range(1, 9))
+    assert {k.exit_code for k in kinds if issubclass(k, errors.HydraError)} == set(range(1, 10))
 
 
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
