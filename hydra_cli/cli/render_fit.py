@@ -46,7 +46,9 @@ def title(report: FitReport) -> str:
         parts.append(f"base trained on {report.base_users} users")
     elif report.judged_users:
         parts.append(f"base judged anew on {report.judged_users} users")
-    asked = "no LLM was asked" if report.evidence == "history" else f"with {report.evidence}"
+    asked = f"with {report.evidence}" if report.asked else "no LLM was asked"
+    if not report.asked and report.evidence != "history":
+        asked += f", what {report.evidence} answered earlier still judges"
     return f"{report.task}: {', '.join([*parts, asked])}"
 
 
@@ -104,11 +106,11 @@ def as_mapping(report: FitReport, task: TaskSpec) -> dict[str, Any]:
     """Everything about a fit, for machines."""
     from dataclasses import asdict
 
-    asked = report.evidence != "history"
     return {
         "task": report.task,
         "recipe": report.recipe,
-        "supervision": f"llm ({report.evidence})" if asked else "history",
+        "supervision": f"llm ({report.evidence})" if report.asked else "history",
+        "judged_by": report.evidence,
         "base_users": report.base_users,
         "base_lines": _lines(report.base_gate, task),
         "base_gate": report.base_gate.card,

@@ -256,12 +256,27 @@ def pseudonym(base: str, user: str) -> str:
 
 
 def with_outcomes(
-    held_out: Mapping[str, Any], evidence: str, outcomes: Sequence[Outcome]
+    held_out: Mapping[str, Any],
+    evidence: str,
+    outcomes: Sequence[Outcome],
+    *,
+    of_another: bool = False,
 ) -> dict[str, Any]:
-    """A base's ``Card.held_out`` with these outcomes of one kind, others' left as they are."""
+    """A base's ``Card.held_out`` with these outcomes of one kind, others' left as they are.
+
+    ``of_another`` says that they are those of the base before.
+    """
     kept = dict(held_out.get("evidence", {}))
     kept[evidence] = [[outcome.user, dict(outcome.quality)] for outcome in outcomes]
-    return {"evidence": kept}
+    taken = {name for name in held_out.get("taken_over", ()) if name != evidence}
+    taken |= {evidence} if of_another else set()
+    return {"evidence": kept, "taken_over": sorted(taken)} if taken else {"evidence": kept}
+
+
+def judged_itself(held_out: Mapping[str, Any], evidence: str) -> bool:
+    """Whether the card has outcomes of one kind, and they aren't those of the base before."""
+    taken = evidence in held_out.get("taken_over", ())
+    return bool(kept_outcomes(held_out, evidence)) and not taken
 
 
 def kept_outcomes(held_out: Mapping[str, Any], evidence: str) -> tuple[Outcome, ...]:

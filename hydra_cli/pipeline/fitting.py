@@ -28,9 +28,7 @@ from hydra_cli.pipeline.supervision import (
 if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
     from hydra_cli.modeling.gate import Outcome
-
-HISTORY = "history"
-"""The evidence of a gate that asked no LLM; otherwise it is the LLM's name."""
+    from hydra_cli.pipeline.earlier import Earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,10 @@ class Trained:
 
 @dataclass(slots=True)
 class Fitting:
-    """One recipe on one task. ``chat`` None makes and judges by the histories alone."""
+    """One recipe on one task. ``chat`` None makes and judges by the histories alone.
+
+    ``earlier`` is what an LLM told before, which then goes on judging.
+    """
 
     recipe: Recipe
     task: TaskSpec
@@ -144,12 +145,15 @@ class Fitting:
     plan: FitPlan
     chat: ChatModel | None
     progress: Progress
+    earlier: Earlier | None = None
     usage: Usage = field(default_factory=Usage)
 
     @property
     def evidence(self) -> str:
-        """What a gate of this run is decided by."""
-        return HISTORY if self.chat is None else self.chat.name
+        """What a gate of this run is decided by: ``"history"``, or an LLM's name."""
+        if self.chat is None:
+            return "history" if self.earlier is None else self.earlier.evidence
+        return self.chat.name
 
     @property
     def seed(self) -> int:
@@ -171,10 +175,27 @@ class Fitting:
         return self.judge_base(trained, splits) if judged else trained
 
     def opened(self, base: Weights) -> Trained:
-        """A base that was trained before, with the outcomes that its card has of this kind."""
-        from hydra_cli.modeling.gate import kept_outcomes
+        """A base that was trained before, with the outcomes that its card has of this kind.
 
+        An LLM that is asked judges the base itself, where it judged only the one before.
+        """
+        from hydra_cli.modeling.gate import judged_itself, kept_outcomes
+
+        if self.chat is not None and not judged_itself(base.card.held_out, self.evidence):
+            return Trained(base, ())
         return Trained(base, (), kept_outcomes(base.card.held_out, self.evidence))
+
+    def judged_before(self, trained: Trained, users: Sequence[str]) -> Trained:
+        """A new base with the gate that the earlier LLM's outcomes decide; they are handed on."""
+        from hydra_cli.core.weights import Weights
+        from hydra_cli.modeling.gate import with_outcomes
+
+        assert self.earlier is not None
+        base = trained.base
+        outcomes = self.earlier.others(base, users)
+        held_out = with_outcomes(base.card.held_out, self.evidence, outcomes, of_another=True)
+        card = replace(base.card, gate=self._gate([], outcomes).card, held_out=held_out)
+        return Trained(Weights(card, base.tensors), trained.examples, tuple(outcomes))
 
     def judge_base(self, trained: Trained, splits: Sequence[Split]) -> Trained:
         """The base with a gate of this run's evidence beside what its card has of other kinds."""
@@ -224,11 +245,13 @@ class Fitting:
             for one in splits
         }
         examples = [example for one in splits for example in one.held]
-        outcomes = self._outcomes(examples, scorers, base)
+        outcomes = [] if self._by_earlier else self._outcomes(examples, scorers, base)
         judged, gates = {}, {}
         for one in splits:
             name = pseudonym(base.fingerprint, one.user)
             own = [outcome for outcome in outcomes if outcome.user == name]
+            if self._by_earlier and self.earlier is not None:
+                own = self.earlier.own(one.user, trained.outcomes, name)
             others = [outcome for outcome in trained.outcomes if outcome.user != name]
             gate = gates[one.user] = self._gate(own, others)
             if (head := heads.get(one.user)) is not None:
@@ -236,6 +259,10 @@ class Fitting:
                 card = replace(head.card, gate=gate.card, held_out=held)
                 judged[one.user] = Weights(card, head.tensors)
         return judged, gates
+
+    @property
+    def _by_earlier(self) -> bool:
+        return self.chat is None and self.earlier is not None
 
     def _gate(self, own: Sequence[Outcome], others: Sequence[Outcome]) -> Gate:
         from hydra_cli.modeling.gate import decide

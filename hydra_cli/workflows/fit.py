@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hydra_cli.core.errors import DataError
+from hydra_cli.core.errors import DataError, ModelError
 from hydra_cli.core.protocols import (
     ChatModel,
     ChatRequest,
@@ -21,13 +22,14 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate
 from hydra_cli.pipeline import fitting
 from hydra_cli.pipeline.contexts import load_history
+from hydra_cli.pipeline.earlier import Earlier, judge_of, same_kind
 from hydra_cli.pipeline.fitting import Fitting, Split, split, trainers
-from hydra_cli.pipeline.personalization import load_base
+from hydra_cli.pipeline.personalization import load_base, load_head
 from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests
 
 if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
-    from hydra_cli.store.contract import Store
+    from hydra_cli.store.contract import Store, WeightStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,9 @@ class FitReport:
     labels: tuple[str, ...]
     recipe: str
     evidence: str
-    """``"history"`` where no LLM was asked, else its name."""
+    """``"history"`` where no LLM judged, else its name."""
+    asked: bool
+    """Whether an LLM was asked in this run; an earlier fit's answers may go on judging."""
     base_users: int
     """Users that the base was trained on in this run; 0 where it was kept."""
     judged_users: int
@@ -119,14 +123,16 @@ def fit(
     """Fit one task. ``chat`` None makes labels from the histories alone.
 
     A base that is there is kept; where its card has no outcomes that were judged as
-    this run judges, its users' held-out records are judged first. Files are written
+    this run judges, its users' held-out records are judged first. What an LLM told
+    in an earlier fit goes on judging where this one asks none. Files are written
     at the end, heads of an older base are removed first, so a killed run leaves
     users without a head, never with a wrong one.
     """
     loading = _Loading(store, encoder, task, plan, progress)
-    run = Fitting(recipe, task, encoder, labels, plan, chat, progress)
     targets, users = loading.targets(), loading.trainers()
     base = None if plan.new_base else load_base(store.weights, task, recipe, encoder)
+    earlier = None if chat else earlier_of(store.weights, targets, task, recipe, encoder)
+    run = Fitting(recipe, task, encoder, labels, plan, chat, progress, earlier)
     seconds = {}
     start = time.perf_counter()
     changed = base is None
@@ -139,7 +145,13 @@ def fit(
             )
         if plan.users is not None and not plan.new_base:
             progress.note(f"{task.name} has no base model yet: training one on all users first")
-        trained = run.train_base(loading.splits(users))
+        trained = run.train_base(loading.splits(users), judged=earlier is None)
+        if earlier is not None and not same_kind(trained.base, earlier.base):
+            run.earlier = None
+            trained = run.judge_base(trained, loading.splits(users))
+        elif earlier is not None:
+            everyone = [user for user, _ in store.users_of(task.name)]
+            trained, judged = run.judged_before(trained, everyone), []
     else:
         trained = run.opened(base)
         changed = not trained.outcomes and bool(users) and plan.held_out > 0
@@ -183,6 +195,7 @@ def fit(
         labels=task.labels,
         recipe=recipe.name,
         evidence=run.evidence,
+        asked=chat is not None,
         base_users=len(users) if base is None else 0,
         judged_users=len(judged),
         base_gate=Gate.of(trained.base.card.gate),
@@ -190,6 +203,28 @@ def fit(
         usage=run.usage,
         seconds=seconds,
     )
+
+
+def earlier_of(
+    weights: WeightStore,
+    users: Sequence[str],
+    task: TaskSpec,
+    recipe: Recipe,
+    encoder: TextEncoder,
+) -> Earlier | None:
+    """What the last LLM told of the stored base and of these users' heads, if any did."""
+    try:
+        base = load_base(weights, task, recipe, encoder)
+    except ModelError:  # another encoder's, or damaged: it says nothing about this one
+        return None
+    if base is None or not (name := judge_of(base)):
+        return None
+    heads = {}
+    for user in users:
+        with suppress(ModelError):  # one of an older base
+            if (head := load_head(weights, user, task, recipe, base)) is not None:
+                heads[user] = head
+    return Earlier(name, base, heads)
 
 
 def fit_requests(
@@ -220,9 +255,9 @@ def fit_requests(
     held = {e.context.query.id + "\0" + e.user: e for one in splits for e in one.held}
     if base is not None and not base.heads_need_answers:
         asked = {}
-    from hydra_cli.modeling.gate import kept_outcomes
+    from hydra_cli.modeling.gate import judged_itself
 
-    if base is None or not kept_outcomes(base.card.held_out, evidence):
+    if base is None or not judged_itself(base.card.held_out, evidence):
         users = loading.splits(loading.trainers())
         judging = fitting.judging_examples(users, plan, seed=seed, asked=True)
         held |= {e.context.query.id + "\0" + e.user: e for e in judging}

@@ -74,8 +74,10 @@ def test_the_hint_of_each_fit_does_what_it_says(
         assert "next: hydra-pers ask" in out
 
         out, _ = invoke("fit --base", capsys)
-        hint = out.split("next: hydra-pers ")[1].partition("   (")[0]
-        (report,) = json.loads(invoke(f"{hint} --json", capsys)[0])
+        assert "what openai/served answered earlier still judges" in out
+        assert "untested" not in out
+        assert "next: hydra-pers ask" in out
+        (report,) = json.loads(invoke("fit --base --supervision llm --json", capsys)[0])
         assert report["base_users"] == 3
         assert [one["user"] for one in report["fitted"]] == ["e v", "mia", "ole"]
         for one in report["fitted"]:

@@ -353,3 +353,44 @@ def test_an_llm_that_knows_the_label_is_asked_once(
     )  # fmt: skip
     assert [request.sampling.n for request in chat.requests] == [1]
     assert found.text in MOOD.labels
+
+
+def misled(request: ChatRequest, sample: int) -> str:
+    """Right for the likeliest answer, nonsense for every draw: choosing among draws only harms."""
+    if request.sampling.temperature:
+        return f"nonsense {sample}"
+    said = [m["content"] for m in request.messages if m["role"] == "assistant"]
+    return said[-1] if said else "nothing"
+
+
+def test_a_fit_that_asks_no_llm_keeps_what_one_told(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    asked = run(crowd, tmp_path, HEADLINES, chat=ScriptedChat(misled))
+    before = [one.gate for one in asked.fitted]
+    assert not any(gate.adapt for gate in [*before, asked.base_gate])
+    again = run(crowd, tmp_path, HEADLINES)
+    assert (again.evidence, again.asked) == ("scripted", False)
+    assert [one.gate for one in again.fitted] == before
+    one = run(crowd, tmp_path, HEADLINES, plan=FitPlan(users=("u3",)))
+    assert one.fitted[0].gate == before[3]
+
+
+def test_a_new_base_of_the_same_kind_keeps_it_too_and_forgets_who_is_gone(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    run(crowd, tmp_path, HEADLINES, chat=ScriptedChat(misled))
+    left = MemoryHistoryStore()
+    for user in ("u0", "u1", "u2", "u3", "u4"):
+        left.add(crowd.records(user, task="headlines"))
+    anew = run(left, tmp_path, HEADLINES, plan=FitPlan(new_base=True))
+    assert (anew.base_users, anew.judged_users, anew.evidence) == (5, 0, "scripted")
+    gain = anew.fitted[1].gate.verdicts["adapt"].gain
+    assert gain is not None
+    assert not anew.fitted[1].gate.adapt
+    assert (gain.own, gain.others) == (3, 12)
+    base = Weights.load(StoreFolder(tmp_path).base_file("headlines", RECIPE.name))
+    assert base.card.gate["adapt"] is False
+    asked = run(left, tmp_path, HEADLINES, chat=ScriptedChat(misled))
+    assert (asked.base_users, asked.judged_users) == (0, 5), "the new base was not judged itself"
+    assert run(left, tmp_path, HEADLINES, chat=ScriptedChat(misled)).judged_users == 0
