@@ -24,7 +24,7 @@ from tests.workflows.conftest import HEADLINES, MOOD, MOODS
 from tests.workflows.test_fit import LABELS, RECIPE
 from tests.workflows.test_fit import run as fit_store
 
-Chosen = tuple[ChatRequest, list[Scored[Candidate]]]
+Chosen = tuple[ChatRequest | None, list[Scored[Candidate]]]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_ask_and_eval_answer_alike(
     stages = set()
     for item in questions.items:
         user = item.query.user
-        personal = personalization(tmp_path, user, task, RECIPE, HashEncoder())
+        personal = personalization(older.weights, user, task, RECIPE, HashEncoder())
         stages.add((personal.rerank, personal.adapt))
         chosen.clear()
         answer = ask(
