@@ -154,7 +154,7 @@ def expected_grades(
     seen; a record's expected grade is their mean likeness to its label.
     """
     labels = labels_of(context, task, model.labels) if task.closed else ()
-    if not labels:
+    if not labels or not shortlist:
         return np.zeros(len(shortlist))
     scores = closed_features(context, task, labels, (), model, encoder) @ weights
     chances = np.exp(scores - scores.max())
