@@ -82,7 +82,8 @@ def ask(
     """
     start = time.perf_counter()
     from hydra_cli.api import Hydra
-    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.progress import OPENING, progress_bar
+    from hydra_cli.cli.render import say
     from hydra_cli.cli.render_price import render_price
     from hydra_cli.workflows.pricing import price as price_of
 
@@ -119,7 +120,8 @@ def ask(
             ask_file(file, out, opened, **options, **limits)
         return
     query = read_query(text)
-    with progress_bar() as bar, opened(bar) as hydra:
+    with progress_bar(OPENING) as bar, opened(bar) as hydra:
+        bar.clear()
         if dry_run:
             request = hydra.draft(query, **options).request
             stages = {"answers": [request] if request else []}

@@ -38,7 +38,8 @@ def ask_file(
 
     Incomplete where some could not be answered; their lines hold the error.
     """
-    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.progress import OPENING, progress_bar
+    from hydra_cli.cli.render import say
     from hydra_cli.core.errors import Incomplete, UsageError
     from hydra_cli.workflows.query_file import answer_file, read_queries
 
@@ -54,7 +55,7 @@ def ask_file(
             say(f"{out}: {lines.kept:,} of {len(queries):,} lines are there already and stay")
         failed = lines.failed
         if rest:
-            with progress_bar() as bar, open_hydra(bar) as hydra:
+            with progress_bar(OPENING) as bar, open_hydra(bar) as hydra:
                 bar.start("answering", len(rest))
                 failed += _answer(hydra, rest, lines, bar, options)
     if failed:
@@ -73,14 +74,15 @@ def price_file(
     **options: Any,
 ) -> None:
     """What the lines that aren't in ``out`` yet would use; nothing is sent or written."""
-    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.progress import OPENING, progress_bar
+    from hydra_cli.cli.render import say
     from hydra_cli.cli.render_price import render_price
     from hydra_cli.workflows.pricing import price
     from hydra_cli.workflows.query_file import kept_lines, read_queries
 
     queries = read_queries(None if path == STDIN else path, sys.stdin.buffer)
     rest = queries if out is None else queries[kept_lines(out, queries).number :]
-    with progress_bar() as bar, open_hydra(bar) as hydra:
+    with progress_bar(OPENING) as bar, open_hydra(bar) as hydra:
         bar.start("reading the histories", len(rest))
         requests, failed = [], 0
         for query in rest:

@@ -120,7 +120,8 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.progress import opened_store, progress_bar
+    from hydra_cli.cli.render import say
     from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.evaluation.engine import EvalPlan
@@ -165,11 +166,9 @@ def evaluate(
     elif questions is not None and outputs is not None:
         source = workflow.TaskFiles(questions, outputs, train_questions, train_outputs)
     else:
-        from hydra_cli.wiring import open_store
-
         # Answers about the store's users stay where `forget` finds them.
         folder = cache or settings.store
-        source = workflow.StoreRecords(open_store(settings), task, hold_out)
+        source = workflow.StoreRecords(opened_store(settings), task, hold_out)
     made = provenance(context, settings)
     limits = workflow.DataLimits(limit_users, limit_queries)
     settings = replace(settings, store=folder)

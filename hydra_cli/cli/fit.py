@@ -67,13 +67,13 @@ def fit(
     The newest records are held out: a stage that wins nothing on them is switched
     off for the user; one that they can't judge stays on, untested.
     """
-    from hydra_cli.cli.render import progress_bar, say
+    from hydra_cli.cli.progress import opened_store, progress_bar
+    from hydra_cli.cli.render import say
     from hydra_cli.cli.render_fit import render
     from hydra_cli.cli.render_price import render_price
     from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.modeling.recipes import check_recipe
-    from hydra_cli.wiring import open_store
 
     if supervision not in SUPERVISIONS:
         raise UsageError(f"--supervision must be one of {', '.join(SUPERVISIONS)}")
@@ -81,7 +81,7 @@ def fit(
         raise UsageError("--without needs --base", hint="a base is trained on everyone or not")
     settings = load_settings(store).override(model=model, encoder=encoder, seed=seed, n=n)
     check_recipe(recipe)
-    histories = open_store(settings)
+    histories = opened_store(settings)
     from hydra_cli.workflows.fit_many import choose_tasks
 
     tasks = [settings.spec(name) for name in choose_tasks(histories, user, task)]

@@ -28,12 +28,12 @@ def history(
 
     Example: hydra-pers history u42 --limit 5
     """
+    from hydra_cli.cli.progress import opened_store
     from hydra_cli.cli.render import print_json, print_table
     from hydra_cli.config import load_settings
-    from hydra_cli.wiring import open_store
     from hydra_cli.workflows.browse import user_history
 
-    records = user_history(open_store(load_settings(store)), user, task=task, limit=limit)
+    records = user_history(opened_store(load_settings(store)), user, task=task, limit=limit)
     if json:
         print_json(
             [

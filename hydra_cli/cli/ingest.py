@@ -72,7 +72,8 @@ def ingest(
 
     Example: hydra-pers ingest tickets.csv --map input=body,output=label,user=agent
     """
-    from hydra_cli.cli.render import print_json, progress_bar, say
+    from hydra_cli.cli.progress import OPENING, progress_bar
+    from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
     from hydra_cli.wiring import open_store
     from hydra_cli.workflows import ingest_setup
@@ -91,7 +92,7 @@ def ingest(
     )
     sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
     learner = ingest_setup.learner(settings, kind)
-    with ingest_setup.reject_file(rejects, sources) as log, progress_bar() as progress:
+    with ingest_setup.reject_file(rejects, sources) as log, progress_bar(OPENING) as progress:
         report = run(
             sources,
             open_store(settings, create=True),

@@ -14,7 +14,8 @@ def reindex(
     """
     from dataclasses import asdict
 
-    from hydra_cli.cli.render import print_json, progress_bar, say
+    from hydra_cli.cli.progress import progress_bar
+    from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
     from hydra_cli.store.lancedb_store import LanceHistoryStore
     from hydra_cli.wiring import open_encoder

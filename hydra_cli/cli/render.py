@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from hydra_cli.core.errors import HydraError
 
 
@@ -71,48 +68,3 @@ def show_error(error: HydraError) -> None:
     )
     if error.hint:
         console.print(Text("hint: ", style="bold") + Text(" ".join(printable(error.hint).split())))
-
-
-class BarProgress:
-    """``core.protocols.Progress`` as rich bars on stderr."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task: Any = None
-
-    def start(self, label: str, total: int | None) -> None:
-        if self._task is not None:
-            self._bar.update(self._task, visible=False)
-        self._task = self._bar.add_task(label, total=total)
-
-    def advance(self, steps: int = 1) -> None:
-        if self._task is not None:
-            self._bar.advance(self._task, steps)
-
-    def note(self, text: str) -> None:
-        self._bar.console.print(printable(text), markup=False, highlight=False)
-
-
-@contextmanager
-def progress_bar() -> Iterator[BarProgress]:
-    """Bars while the block runs; silent where stderr is no terminal, notes excepted."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        yield BarProgress(bar)

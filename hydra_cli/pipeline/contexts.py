@@ -29,7 +29,10 @@ def load_history(
     *,
     progress: Progress | None = None,
 ) -> History:
-    """The user's whole history of a task; missing vectors are encoded and stored."""
+    """The user's whole history of a task; missing vectors are encoded and stored.
+
+    ``progress`` advances by the texts of every record, those that have vectors too.
+    """
     return with_vectors(
         store, encoder, task, user, store.records(user, task=task.name), progress=progress
     )
@@ -51,9 +54,23 @@ def load_context(
     vector = encoder.encode([query.text])[0]
     total = dict(store.tasks_of(query.user)).get(task.name, 0)
     if total <= WHOLE_HISTORY:
-        return QueryContext(
-            query, vector, load_history(store, encoder, task, query.user, progress=progress)
-        )
+        records = store.records(query.user, task=task.name)
+    else:
+        records = _neighbourhood(store, task, query, vector)
+    if progress is not None:
+        progress.start("reading the history", len(records) * texts_a_record(task))
+    history = with_vectors(store, encoder, task, query.user, records, progress=progress)
+    return QueryContext(query, vector, history)
+
+
+def texts_a_record(task: TaskSpec) -> int:
+    """How many texts of a record have vectors: labels and ratings have none."""
+    return 1 if task.closed else 2
+
+
+def _neighbourhood(
+    store: HistoryStore, task: TaskSpec, query: Query, vector: Vectors
+) -> list[Record]:
     near = [
         *store.search_text(query.user, task.name, query.text, NEIGHBOURS),
         *store.search_vector(query.user, task.name, vector, NEIGHBOURS),
@@ -61,9 +78,7 @@ def load_context(
     newest = store.records(query.user, task=task.name, limit=NEIGHBOURS)
     chosen = {record.id: record for record in [*(scored.item for scored in near), *newest]}
     # Oldest first, as everywhere; records without a time come first.
-    records = sorted(chosen.values(), key=lambda r: (r.time is not None, r.time or 0))
-    history = with_vectors(store, encoder, task, query.user, records, progress=progress)
-    return QueryContext(query, vector, history)
+    return sorted(chosen.values(), key=lambda r: (r.time is not None, r.time or 0))
 
 
 def with_vectors(
@@ -78,6 +93,8 @@ def with_vectors(
     """The records as a history. Vectors that the store lacks are made and kept."""
     known = store.vectors(user, task.name, [record.id for record in records])
     missing = [record for record in records if record.id not in known]
+    if progress is not None:
+        progress.advance((len(records) - len(missing)) * texts_a_record(task))
     if missing:
         fresh = encode_records(encoder, task, user, missing, progress=progress)
         made = [

@@ -82,7 +82,6 @@ def ask(
     """The answer this user would give, with everything that led to it."""
     watch = Stopwatch()
     progress = progress or Silent()
-    progress.start("reading the history", None)
     drafted = draft_query(
         query,
         task,
@@ -94,15 +93,23 @@ def ask(
         progress=progress,
     )
     if drafted.request is not None:
-        progress.start("asking the LLM", None)
-    return answer_draft(drafted, chat, watch)
+        progress.start("asking the LLM", drafted.answers)
+    return answer_draft(drafted, chat, watch, progress=progress)
 
 
 def answer_draft(
-    drafted: Draft, chat: ChatModel, watch: Stopwatch, first: Completion | None = None
+    drafted: Draft,
+    chat: ChatModel,
+    watch: Stopwatch,
+    first: Completion | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Answer:
-    """The draft's answer. ``first`` completes ``first_request``, where somebody asked already."""
-    drawn = _Drawn(chat, drafted, watch, first)
+    """The draft's answer. ``first`` completes ``first_request``, where somebody asked already.
+
+    ``progress`` advances by the LLM's answers.
+    """
+    drawn = _Drawn(chat, drafted, watch, progress or Silent(), first)
 
     def score(answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
         with watch.stage("adapt"):
@@ -147,6 +154,7 @@ class _Drawn:
     chat: ChatModel
     draft: Draft
     watch: Stopwatch
+    progress: Progress
     first: Completion | None = None
     texts: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
@@ -157,5 +165,6 @@ class _Drawn:
             with self.watch.stage("generate"):
                 completion = self.chat.complete(self.draft.request_for(count))
         self.usage += completion.usage
+        self.progress.advance(len(completion.texts) - len(self.texts))
         self.texts = completion.texts
         return completion.candidates

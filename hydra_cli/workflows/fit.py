@@ -21,7 +21,7 @@ from hydra_cli.core.records import Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate
 from hydra_cli.pipeline import fitting
-from hydra_cli.pipeline.contexts import load_history
+from hydra_cli.pipeline.contexts import load_history, texts_a_record
 from hydra_cli.pipeline.earlier import Earlier, judge_of, same_kind
 from hydra_cli.pipeline.fitting import Fitting, Split, split, trainers
 from hydra_cli.pipeline.personalization import load_base, load_head
@@ -91,7 +91,9 @@ class _Loading:
     def splits(self, users: Sequence[str]) -> list[Split]:
         missing = [user for user in users if user not in self.found]
         if missing:
-            self.progress.start("encoding histories", None)
+            records = dict(self.store.users_of(self.task.name))
+            total = sum(records.get(user, 0) for user in missing) * texts_a_record(self.task)
+            self.progress.start("reading histories", total)
         for user in missing:
             history = load_history(
                 self.store, self.encoder, self.task, user, progress=self.progress
