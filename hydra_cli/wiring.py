@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from hydra_cli.config import Settings
     from hydra_cli.core.protocols import ChatModel, TextEncoder
     from hydra_cli.llm.budget import Limits
+    from hydra_cli.llm.offline import Offline
     from hydra_cli.store.contract import Store
 
 
@@ -43,3 +45,20 @@ def open_chat(
     from hydra_cli.llm.setup import build_chat
 
     return build_chat(settings, model or settings.model, limits, on_note)
+
+
+def open_offline(
+    settings: Settings,
+    *,
+    requests: Path | None,
+    answers: Sequence[Path],
+    limits: Limits | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Offline:
+    """The LLM with answers that were made elsewhere; with ``requests``, nobody is asked.
+
+    Both files, and all that ``open_chat`` refuses, are checked before any request.
+    """
+    from hydra_cli.llm.setup import build_offline
+
+    return build_offline(settings, requests, answers, limits, on_note)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hydra_cli.cli.options import (
+    AnswersOption,
     DryRunOption,
     EncoderOption,
     JsonOption,
@@ -18,6 +19,7 @@ from hydra_cli.cli.options import (
     MaxTokensOption,
     ModelOption,
     NOption,
+    RequestsOption,
     RetrieverOption,
     StoreOption,
     TaskOption,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from hydra_cli.config import Settings
     from hydra_cli.core.protocols import ChatModel, TextEncoder
     from hydra_cli.evaluation.results import Provenance, TaskResult
+    from hydra_cli.llm.offline import Offline
 
 SPELLED_OUT = ("model", "encoder", "k", "n", "temperature", "retriever")
 """Settings that a command which makes the run again must name."""
@@ -96,6 +99,8 @@ def evaluate(
     max_cost: MaxCostOption = None,
     max_calls: MaxCallsOption = None,
     max_tokens: MaxTokensOption = None,
+    requests: RequestsOption = None,
+    answers: AnswersOption = None,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 2000,
     report: Annotated[
         Path | None, typer.Option(help="Write Markdown, HTML and JSON into this folder.")
@@ -114,6 +119,8 @@ def evaluate(
 
     Run the same command again to resume: answers are kept, and no call is
     made twice. Exit code 7: the LLM failed midway and the table is incomplete.
+    With --requests nobody is asked: have the file answered elsewhere and repeat
+    the command with --answers, until it shows the table.
 
     Example: hydra-pers eval --questions dev_questions.json --outputs dev_outputs.json
     --train-questions train_questions.json --train-outputs train_outputs.json --methods all
@@ -128,6 +135,8 @@ def evaluate(
     from hydra_cli.evaluation.methods import parse_methods
     from hydra_cli.evaluation.training import TrainingPlan
 
+    if dry_run and (requests or answers):
+        raise UsageError("--dry-run excludes --requests and --answers")
     if supervision not in SUPERVISIONS:
         raise UsageError(f"--supervision must be one of {', '.join(SUPERVISIONS)}")
     settings = load_settings(store).override(
@@ -174,15 +183,23 @@ def evaluate(
     settings = replace(settings, store=folder)
 
     from hydra_cli.cli.render_eval import render
+    from hydra_cli.cli.render_offline import show_written
     from hydra_cli.cli.render_price import render_price
     from hydra_cli.llm.budget import Limits
-    from hydra_cli.wiring import open_chat, open_encoder
+    from hydra_cli.wiring import open_chat, open_encoder, open_offline
+
+    max_use = Limits(max_cost, max_calls, max_tokens)
+    offline: Offline | None = None
+    if requests or answers:
+        offline = open_offline(
+            settings, requests=requests, answers=answers or (), limits=max_use, on_note=say
+        )
 
     def encoder_of() -> TextEncoder:
         return open_encoder(settings)
 
     def chat_of() -> ChatModel:
-        return open_chat(settings, limits=Limits(max_cost, max_calls, max_tokens), on_note=say)
+        return offline.chat if offline else open_chat(settings, limits=max_use, on_note=say)
 
     results: list[TaskResult] = []
     with progress_bar() as bar:
@@ -200,13 +217,18 @@ def evaluate(
                 progress=bar,
                 limits=limits,
                 draws=draws,
+                ahead=requests is not None,
             )
             for result in found:
                 results.append(result)
                 # After every task, so that a long run that is stopped leaves what it has.
-                keep(results, report, predictions, made)
+                if not (offline and offline.missing):
+                    keep(results, report, predictions, made)
     if dry_run:
         render_price(price, as_json=as_json, why_none="these methods ask no LLM.")
+        return
+    if offline and (written := offline.finish()):
+        show_written(written, as_json=as_json)
         return
     render(results, made, as_json=as_json)
     if error := workflow.incomplete(results, cache=folder):

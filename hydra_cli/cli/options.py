@@ -44,6 +44,22 @@ MaxCallsOption = Annotated[
 MaxTokensOption = Annotated[
     int | None, typer.Option("--max-tokens", help="Stop at this many tokens.")
 ]
+RequestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--requests",
+        help="Ask nobody: write the LLM's requests here, as OpenAI's Batch API reads them.",
+        show_default=False,
+    ),
+]
+AnswersOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--answers",
+        help="Answers to such requests, as the Batch API writes them (repeatable).",
+        show_default=False,
+    ),
+]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Any litellm model name, or the embedded default."),

@@ -68,6 +68,10 @@ class ProviderError(HydraError):
         return False
 
 
+class NotAnswered(ProviderError):
+    """Requests that were written down instead of asked. No user sees it: commands end well."""
+
+
 class BudgetExceeded(HydraError):
     exit_code = 8
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hydra_cli.core.errors import BudgetExceeded, HydraError, ProviderError
+from hydra_cli.core.errors import BudgetExceeded, HydraError, NotAnswered, ProviderError
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Completion, Progress
 from hydra_cli.core.records import Usage
 
@@ -73,7 +73,7 @@ class Asker:
                 self._row = 0
                 self.progress.advance()
             return
-        except BudgetExceeded as error:
+        except (BudgetExceeded, NotAnswered) as error:
             self.fail(error)
             return
         except ProviderError as error:

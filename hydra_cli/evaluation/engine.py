@@ -14,7 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from hydra_cli.core.errors import BudgetExceeded, HydraError, ModelError, ProviderError
+from hydra_cli.core.errors import (
+    BudgetExceeded,
+    HydraError,
+    ModelError,
+    NotAnswered,
+    ProviderError,
+)
 from hydra_cli.core.metrics import Metric, metrics_for, quality
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
@@ -228,7 +234,7 @@ class _Engine:
         self._took("choose and score", start)
 
     def finish(self) -> TaskRun:
-        if self.asker.error is not None:
+        if self.asker.error is not None and not isinstance(self.asker.error, NotAnswered):
             self.note(f"incomplete: {self.asker.error.message}")
         return self.run
 
@@ -271,6 +277,9 @@ class _Engine:
             if key not in fits:
                 try:
                     fits[key] = self._fit(use.recipe, use.fitted, histories, seed)
+                except NotAnswered as error:
+                    self.asker.fail(error)  # the next users' requests are still wanted
+                    continue
                 except FAILURES as error:
                     self.fail(use.recipe, error)
                     continue

@@ -32,6 +32,7 @@ from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests, sampling_for
 
 Stage = tuple[str, list[ChatRequest]]
+Judging = Callable[[Sequence[TrainingExample], TaskSpec, SupervisionPlan], list[ChatRequest]]
 
 
 def planned_requests(
@@ -49,11 +50,11 @@ def planned_requests(
     recipes = _recipes(methods, open_recipe)
     progress.start(f"{questions.task.name}: counting calls", None)
     if recipes and plan.training.llm:
-        yield from _training(questions, train, plan, setting, methods, recipes, encoder)
+        yield from _training(questions, train, plan, setting, methods, recipes, encoder, _judging)
     for chunk in questions.chunks():
         contexts, histories = build_contexts(chunk, encoder)
         if recipes and plan.training.llm:
-            yield from _fits(histories, plan, setting, methods, recipes)
+            yield from _fits(histories, plan, setting, methods, recipes, _judging)
         if any(method.summary for method in methods):
             asked = [summary_request(u, h, questions.task) for u, h in histories.items()]
             yield "summaries", [request for request in asked if request is not None]
@@ -82,6 +83,30 @@ def planned_requests(
                 if seed == plan.seeds[0] or method.seeded
             ]
             yield "answers", [each.request for each in drafts if each.request is not None]
+
+
+def first_requests(
+    questions: Questions,
+    train: Questions | None,
+    plan: EvalPlan,
+    *,
+    encoder: TextEncoder,
+    open_recipe: Callable[[str], Recipe],
+) -> Iterator[list[ChatRequest]]:
+    """What ``--supervision llm`` asks that depends on no answer: to the letter, all at once."""
+    methods, _ = suited(plan.methods, questions.task)
+    recipes = _recipes(methods, open_recipe)
+    if not recipes or not plan.training.llm:
+        return
+    setting = Setting(questions.task, plan.answering)
+    for _, found in _training(
+        questions, train, plan, setting, methods, recipes, encoder, _first_judging
+    ):
+        yield found
+    for chunk in questions.chunks():
+        _, histories = build_contexts(chunk, encoder)
+        for _, found in _fits(histories, plan, setting, methods, recipes, _first_judging):
+            yield found
 
 
 class Untrained:
@@ -113,6 +138,7 @@ def _training(
     methods: Sequence[Method],
     recipes: Mapping[str, Recipe],
     encoder: TextEncoder,
+    judging: Judging,
 ) -> Iterator[Stage]:
     material = training_set(train, questions, encoder, plan.training)
     task, splits = material.task, material.splits
@@ -124,7 +150,7 @@ def _training(
             yield f"labels for {name}", label_requests(bare, task, labels)
             if any(use.gated for use in uses):
                 held = judging_examples(splits, plan.training, seed=seed, asked=True)
-                yield f"gate of {name}", _judging(held, task, labels)
+                yield f"gate of {name}", judging(held, task, labels)
 
 
 def _fits(
@@ -133,6 +159,7 @@ def _fits(
     setting: Setting,
     methods: Sequence[Method],
     recipes: Mapping[str, Recipe],
+    judging: Judging,
 ) -> Iterator[Stage]:
     task = setting.task
     splits = splits_of(histories, task, plan.training)
@@ -145,7 +172,7 @@ def _fits(
                 yield f"heads of {name}", label_requests(own, task, labels)
             if any(use.fitted and use.gated for use in uses):
                 held = [example for one in splits for example in one.held]
-                yield f"gate of {name}", _judging(held, task, labels)
+                yield f"gate of {name}", judging(held, task, labels)
 
 
 def _labels(recipe: Recipe, setting: Setting, plan: TrainingPlan, seed: int) -> SupervisionPlan:
@@ -153,11 +180,18 @@ def _labels(recipe: Recipe, setting: Setting, plan: TrainingPlan, seed: int) -> 
     return replace(labels, answering=replace(labels.answering, seed=seed))
 
 
+def _first_judging(
+    held: Sequence[TrainingExample], task: TaskSpec, labels: SupervisionPlan
+) -> list[ChatRequest]:
+    """Calls on held-out records with the first stage's evidence or none."""
+    return label_requests(held, task, judging_labels(labels, asked=True))
+
+
 def _judging(
     held: Sequence[TrainingExample], task: TaskSpec, labels: SupervisionPlan
 ) -> list[ChatRequest]:
-    """Calls on held-out records, those on reranked evidence as ``Untrained`` orders it."""
-    found = label_requests(held, task, judging_labels(labels, asked=True))
+    """The same, and those on reranked evidence as ``Untrained`` orders it."""
+    found = _first_judging(held, task, labels)
     how = labels.answering
     for example in held:
         shortlist = retrieve(example.context, how=how.retriever, k=how.k + 1)

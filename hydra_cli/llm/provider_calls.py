@@ -105,6 +105,18 @@ class Caller:
             cost=pricing.cost(self.endpoint, prompt, completion),
         )
 
+    def body(self, request: ChatRequest, count: int, start: int) -> dict[str, Any]:
+        """The same call as a body of OpenAI's chat completions, with nothing left to defaults."""
+        sampling = request.sampling
+        explicit = {"n": count, "top_p": sampling.top_p}
+        taken = self._parameters() - self._rejected
+        return {
+            "model": self.endpoint.model.removeprefix(f"{self.endpoint.provider}/"),
+            "messages": [dict(message) for message in request.messages],
+            **{name: value for name, value in explicit.items() if name in taken},
+            **self._request_parameters(request, count, start),
+        }
+
     def call(self, request: ChatRequest, count: int, start: int, *, stop: threading.Event) -> Batch:
         """At least one answer, ``count`` if the model gives so many in one call.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import UsageError
+from hydra_cli.core.protocols import ChatModel
 from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_cache import AnswerCache
 from hydra_cli.llm.budget import Budget, Limits
 from hydra_cli.llm.litellm_chat import LiteLLMChat
+from hydra_cli.llm.offline import Offline, Recorder, Supplied, Supply
 from hydra_cli.llm.provider_calls import Caller
 from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, resolve
 from hydra_cli.models.files import find_model
@@ -55,6 +57,38 @@ def build_chat(
     )
 
 
+def build_offline(
+    settings: Settings,
+    requests: Path | None,
+    answers: Sequence[Path],
+    limits: Limits | None,
+    on_note: Callable[[str], None] | None,
+) -> Offline:
+    """The LLM with answers of files; where ``requests`` is named, nobody is asked.
+
+    Without requests to make no key is needed. UsageError where the answer cache is off.
+    """
+    if not settings.cache:
+        raise UsageError(
+            "answers made elsewhere need the answer cache, and it is off",
+            hint="`hydra-pers config set cache true`",
+        )
+    endpoint = allowed_endpoint(settings.model, settings)
+    note = on_note or _to_stderr
+    cache = AnswerCache(cache_path(settings.store))
+    chat: ChatModel
+    recorder = None
+    if requests is None:
+        chat = build_chat(settings, settings.model, limits, on_note)
+    else:
+        if endpoint.provider == LOCAL:
+            find_model(endpoint.model.removeprefix(f"{LOCAL}/"))
+        caller = Caller(endpoint, timeout=settings.timeout, concurrency=1, on_note=note)
+        chat = recorder = Recorder(caller, cache)
+    supply = Supply(answers, cache, endpoint)
+    return Offline(Supplied(chat, supply), supply, recorder, requests, note)
+
+
 def allowed_endpoint(model: str, settings: Settings) -> Endpoint:
     """The model's endpoint, where the store isn't pinned to other providers."""
     endpoint = resolve(model)
@@ -66,7 +100,8 @@ def _prepare(endpoint: Endpoint, limits: Limits) -> None:
     if endpoint.provider == LOCAL:
         # NotFound for a name that can't be a model's; it is loaded by the first call.
         find_model(endpoint.model.removeprefix(f"{LOCAL}/"))
-    check_key(endpoint)
+    if limits.max_calls != 0:
+        check_key(endpoint)
     if limits.max_cost is not None and pricing.price(endpoint) is None:
         raise UsageError(
             f"the price of {endpoint.model} is unknown, so --max-cost can't be kept",

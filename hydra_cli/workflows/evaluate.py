@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from hydra_cli.core.errors import (
     DataError,
     HydraError,
     ModelError,
+    NotAnswered,
     NotFound,
     ProviderError,
     UsageError,
@@ -31,7 +33,7 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.evaluation.as_json import predictions_mapping
 from hydra_cli.evaluation.asking import Price as TokenPrice
 from hydra_cli.evaluation.engine import EvalPlan, run_task
-from hydra_cli.evaluation.planned import planned_requests
+from hydra_cli.evaluation.planned import first_requests, planned_requests
 from hydra_cli.evaluation.questions import Questions, from_split, from_store
 from hydra_cli.evaluation.results import TaskResult, summarize
 from hydra_cli.readers.lamp_files import read_split
@@ -194,16 +196,21 @@ def run(
     progress: Progress,
     limits: DataLimits | None = None,
     draws: int = DRAWS,
+    ahead: bool = False,
 ) -> Iterator[TaskResult]:
     """Each task's results as it is done, so that a long run that is stopped leaves what it has.
 
-    The source is read, and refused, before encoder and LLM are opened.
+    The source is read, and refused, before encoder and LLM are opened. ``ahead``
+    asks for all labels that depend on no answer at once, for an LLM that writes
+    its requests down.
     """
     from hydra_cli.modeling.recipes import recipe_named
 
     materials = read_source(source, settings, limits or DataLimits())
     encoder, chat, price = open_encoder(), open_chat(), price_of(settings.model)
     for material in materials:
+        if ahead:
+            ask_ahead(material, plan, encoder=encoder, chat=chat, open_recipe=recipe_named)
         yield evaluate(
             material,
             plan,
@@ -214,6 +221,23 @@ def run(
             price=price,
             draws=draws,
         )
+
+
+def ask_ahead(
+    material: Material,
+    plan: EvalPlan,
+    *,
+    encoder: TextEncoder,
+    chat: ChatModel,
+    open_recipe: Callable[[str], Recipe],
+) -> None:
+    """Have an LLM that writes requests down note what can be known before any answer."""
+    for requests in first_requests(
+        material.questions, material.train, plan, encoder=encoder, open_recipe=open_recipe
+    ):
+        with suppress(NotAnswered):
+            for _ in chat.complete_many(requests):
+                pass
 
 
 def evaluate(
