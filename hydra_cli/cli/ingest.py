@@ -57,8 +57,17 @@ def ingest(
         ),
     ] = None,
     rejects: Annotated[
-        Path | None, typer.Option("--rejects", help="Keep rejected lines and reasons here.")
+        Path | None,
+        typer.Option(
+            "--rejects", help="Keep rejected lines and reasons here, as JSON Lines; - prints them."
+        ),
     ] = None,
+    allow_rejects: Annotated[
+        bool,
+        typer.Option(
+            "--allow-rejects", help="No error where more than 2 % of the lines were rejected."
+        ),
+    ] = False,
     restore: Annotated[
         bool, typer.Option("--restore", help="Also take records that were forgotten before.")
     ] = False,
@@ -68,12 +77,13 @@ def ingest(
     """Read users' past inputs and outputs into the store.
 
     JSON Lines, JSON arrays, CSV, TSV, Parquet and LaMP question files are told
-    apart by their content. Reading a file twice adds nothing.
+    apart by their content. Reading a file twice adds nothing. Lines that can't be
+    used are counted and left out; more than 2 % of them end with exit code 9.
 
     Example: hydra-pers ingest tickets.csv --map input=body,output=label,user=agent
     """
     from hydra_cli.cli.progress import OPENING, progress_bar
-    from hydra_cli.cli.render import print_json, say
+    from hydra_cli.cli.render import say
     from hydra_cli.config import load_settings
     from hydra_cli.wiring import open_store
     from hydra_cli.workflows import ingest_setup
@@ -92,7 +102,10 @@ def ingest(
     )
     sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
     learner = ingest_setup.learner(settings, kind)
-    with ingest_setup.reject_file(rejects, sources) as log, progress_bar(OPENING) as progress:
+    with (
+        ingest_setup.reject_log(rejects, sources, sys.stdout) as log,
+        progress_bar(OPENING) as progress,
+    ):
         report = run(
             sources,
             open_store(settings, create=True),
@@ -105,12 +118,25 @@ def ingest(
         )
     for line in _talk(report):
         say(line)
-    if json:
+    _print(report, as_json=json, after_rejects=rejects == Path("-"))
+    if not allow_rejects and (error := report.incomplete()) is not None:
+        raise error
+
+
+def _print(report: IngestReport, *, as_json: bool, after_rejects: bool) -> None:
+    """The report on stdout; where rejected lines are there, JSON is one more, a sentence isn't."""
+    from json import dumps
+
+    from hydra_cli.cli.render import print_json, print_line, say
+
+    if as_json and after_rejects:
+        print_line(dumps({"report": _as_json(report)}))
+    elif as_json:
         print_json(_as_json(report))
     else:
-        sys.stdout.write(
+        (say if after_rejects else print_line)(
             f"{report.added:,} added, {_replaced(report)}{report.present:,} already there, "
-            f"{report.rejected:,} rejected\n"
+            f"{report.rejected:,} rejected"
         )
 
 

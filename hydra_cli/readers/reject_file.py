@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TextIO
 
 from hydra_cli.core.files import os_errors
 
@@ -30,10 +30,9 @@ class RejectFile:
         return self
 
     def add(self, source: str, line: int, reason: str, text: str) -> None:
-        entry = {"source": source, "line": line, "reason": reason, "text": text}
         with os_errors(self._path):
             assert self._out is not None, "used outside its block"
-            self._out.write(json.dumps(entry) + "\n")
+            self._out.write(_entry(source, line, reason, text))
 
     def __exit__(
         self,
@@ -46,3 +45,19 @@ class RejectFile:
         with os_errors(self._path):
             self._out.close()
             os.replace(self._temporary, self._path)
+
+
+class RejectStream:
+    """The same lines on a stream that is open already, such as stdout."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def add(self, source: str, line: int, reason: str, text: str) -> None:
+        self._out.write(_entry(source, line, reason, text))
+
+
+def _entry(source: str, line: int, reason: str, text: str) -> str:
+    """One line; ASCII alone, so that it drives no terminal and fits any encoding."""
+    entry = {"source": source, "line": line, "reason": reason, "text": text}
+    return json.dumps(entry) + "\n"

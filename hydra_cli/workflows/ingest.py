@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
-from hydra_cli.core.errors import DataError
+from hydra_cli.core.errors import DataError, Incomplete
 from hydra_cli.core.protocols import HistoryStore, Progress
 from hydra_cli.core.recognition import guess_columns
 from hydra_cli.core.record_building import RecordBuilder, Rejected
@@ -32,6 +32,8 @@ _SAMPLE = 200
 _SAMPLE_CHARACTERS = 8 * 1024 * 1024
 _REASONS = 1000
 _ALLOCATIONS = 100_000
+TOLERATED = 0.02
+"""The share of rows that may be rejected before an ingest counts as incomplete."""
 _TAKEN = "the id is taken by other content (--update replaces it)"
 
 
@@ -108,6 +110,21 @@ class IngestReport:
     @property
     def rejected(self) -> int:
         return sum(report.rejected for report in self.files)
+
+    @property
+    def usable(self) -> int:
+        return sum(report.usable for report in self.files)
+
+    def incomplete(self) -> Incomplete | None:
+        """The error to end with where more than TOLERATED of all rows were rejected."""
+        rows = self.rejected + self.usable
+        if self.rejected <= TOLERATED * rows:
+            return None
+        return Incomplete(
+            f"{self.rejected:,} of {rows:,} rows were rejected; the others are in the store",
+            hint="--rejects FILE keeps them with the reasons, - prints them; "
+            "--allow-rejects takes that for a success",
+        )
 
 
 def ingest(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import UsageError
@@ -19,7 +19,7 @@ from hydra_cli.core.record_building import Rejected, checked_id
 from hydra_cli.core.tasks import KINDS
 from hydra_cli.core.time_rules import given_rule
 from hydra_cli.readers import find_files
-from hydra_cli.readers.reject_file import RejectFile
+from hydra_cli.readers.reject_file import RejectFile, RejectStream
 from hydra_cli.readers.streams import known_encoding, unless_empty
 from hydra_cli.store.task_file import load_tasks, save_task
 from hydra_cli.workflows.configure import given_task_keys
@@ -149,12 +149,14 @@ def learner(settings: Settings, kind: str | None) -> TaskLearner:
     )
 
 
-def reject_file(
-    path: Path | None, sources: Sequence[Path | None]
-) -> AbstractContextManager[RejectFile | None]:
-    """The file of --rejects; UsageError where it would overwrite a source."""
+def reject_log(
+    path: Path | None, sources: Sequence[Path | None], stdout: TextIO
+) -> AbstractContextManager[RejectFile | RejectStream | None]:
+    """Where --rejects go, - being ``stdout``; UsageError where it would overwrite a source."""
     if path is None:
         return nullcontext()
+    if path == Path("-"):
+        return nullcontext(RejectStream(stdout))
     if path.resolve() in {source.resolve() for source in sources if source is not None}:
         raise UsageError(f"--rejects would overwrite the source {path}")
     if path.is_dir():

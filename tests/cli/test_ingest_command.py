@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hydra_cli.cli.app import app
+from hydra_cli.cli.app import app, run
 from hydra_cli.core.errors import DataError, NotFound, UsageError
 
 ROWS = [
@@ -68,7 +68,8 @@ def test_history_json_is_ingestible_again(path: Path, tmp_path: Path) -> None:
 
 def test_rejects_are_kept_privately(tmp_path: Path) -> None:
     rejects = tmp_path / "rejects.jsonl"
-    result = call("ingest", "--rejects", rejects, stdin='{"user":"u","input":"a","output":"b"}\n{')
+    rows = '{"user":"u","input":"a","output":"b"}\n{'
+    result = call("ingest", "--allow-rejects", "--rejects", rejects, stdin=rows)
     assert result.exit_code == 0, result.output
     assert "1 rejected" in result.stdout
     (entry,) = map(json.loads, rejects.read_text().splitlines())
@@ -83,6 +84,34 @@ def test_rejects_survive_a_failed_ingest(tmp_path: Path) -> None:
     result = call("ingest", "-", "--rejects", rejects, stdin="{\n{\n")
     assert isinstance(result.exception, DataError)
     assert len(rejects.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("bad", "code"), [(0, 0), (2, 0), (3, 9)])
+def test_more_than_two_in_a_hundred_rejected_is_an_error_with_the_rest_kept(
+    tmp_path: Path, bad: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.jsonl"
+    good = "".join(f'{{"user":"u","input":"in {i}","output":"out"}}\n' for i in range(100 - bad))
+    path.write_text(good + "{\n" * bad)
+    assert run(["ingest", str(path)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == f"{100 - bad} added, 0 already there, {bad} rejected\n"
+    told = "error: 3 of 100 rows were rejected; the others are in the store"
+    assert (told in captured.err) == (code == 9)
+    assert run(["ingest", str(path), "--allow-rejects"]) == 0
+
+
+def test_rejects_on_stdout_are_lines_of_json_and_the_report_is_the_last_one(path: Path) -> None:
+    with path.open("a") as file:
+        file.write('{"user":"u","input":"","output":"b"}\n{\n')
+    plain = call("ingest", path, "--rejects", "-")
+    assert {json.loads(line)["line"] for line in plain.stdout.splitlines()} == {9, 10}
+    assert "8 added, 0 already there, 2 rejected\n" in plain.stderr
+    *rejected, last = map(
+        json.loads, call("ingest", path, "--rejects", "-", "--json").stdout.splitlines()
+    )
+    assert "empty input" in {entry["reason"] for entry in rejected}
+    assert (last["report"]["present"], last["report"]["rejected"]) == (8, 2)
 
 
 def test_config_sources_are_the_default(path: Path, home: Path) -> None:
