@@ -26,6 +26,7 @@ from hydra_cli.cli import (
     reindex,
     users,
 )
+from hydra_cli.cli.value_names import NamedValues
 from hydra_cli.core.errors import HydraError, UsageError
 
 # Typer keeps the class of every wrong command line to itself.
@@ -33,6 +34,7 @@ _TyperUsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="hydra-pers",
+    cls=NamedValues,
     help="Personalize any black-box LLM for one user at a time.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -154,4 +156,5 @@ def _explain(error: Exception) -> int:
 def _as_usage_error(error: Any) -> HydraError:
     """Typer's word on a command line, as ours."""
     command = error.ctx.command_path if error.ctx else "hydra-pers"
-    return UsageError(error.format_message(), hint=f"`{command} --help` shows how")
+    said = error.format_message().replace("Input should be", "it should be")
+    return UsageError(said.split(", unable to parse")[0], hint=f"`{command} --help` shows how")

@@ -18,7 +18,6 @@ def ingest(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PATH]...",
             help="Files or folders; - is stdin. Default: piped stdin, else the config's sources.",
             show_default=False,
         ),
@@ -52,9 +51,7 @@ def ingest(
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(
-            "--keep", metavar="COLUMN", help="Also keep this column, or all. Can be repeated."
-        ),
+        typer.Option("--keep", help="Also keep this column, or all. Can be repeated."),
     ] = None,
     rejects: Annotated[
         Path | None,
