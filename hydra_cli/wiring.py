@@ -22,11 +22,16 @@ def open_store(settings: Settings, *, create: bool = False) -> Store:
     return LanceHistoryStore.open(settings.store, create=create)
 
 
-def open_encoder(settings: Settings) -> TextEncoder:
-    """The text encoder, fetched once where it isn't on disk yet."""
+def open_encoder(settings: Settings, *, kept: Path | None = None) -> TextEncoder:
+    """The text encoder, fetched once where it isn't on disk yet; ``kept`` keeps its vectors."""
     from hydra_cli.models.bert_encoder import open_text_encoder
 
-    return open_text_encoder(settings.encoder)
+    encoder = open_text_encoder(settings.encoder)
+    if kept is None:
+        return encoder
+    from hydra_cli.models.kept_encoder import KeptEncoder
+
+    return KeptEncoder(encoder, kept)
 
 
 def open_chat(

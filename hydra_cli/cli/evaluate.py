@@ -196,7 +196,9 @@ def evaluate(
         )
 
     def encoder_of() -> TextEncoder:
-        return open_encoder(settings)
+        # The store keeps its own vectors, where `forget` finds them.
+        kept = None if isinstance(source, workflow.StoreRecords) else folder / "vectors.sqlite"
+        return open_encoder(settings, kept=kept)
 
     def chat_of() -> ChatModel:
         return offline.chat if offline else open_chat(settings, limits=max_use, on_note=say)
