@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
+from hashlib import md5
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from hydra_cli.core.records import Record
+from hydra_cli.llm.answer_cache import AnswerCache, StoredCall
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store.exporting import export_store
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.importing import import_archive
 from hydra_cli.store.lancedb_store import LanceHistoryStore
-from tests.store.store_helpers import put_vectors, record
+from tests.store.store_helpers import DIMENSION, ENCODER, put_vectors, record
+
+if TYPE_CHECKING:
+    from hydra_cli.core.records import Vectors
 
 BATCH = 40
 USERS = 8
@@ -47,8 +56,6 @@ def forget(store: LanceHistoryStore, first: int, log: int) -> None:
 
 def heads(store: LanceHistoryStore, first: int, log: int) -> None:
     """Heads of 2 MB, written as fit writes them."""
-    import numpy as np
-
     from hydra_cli.core.weights import Card, Weights
 
     for number in range(first, first + 1000):
@@ -73,7 +80,58 @@ def imports(store: LanceHistoryStore, first: int, log: int) -> None:
             os.write(log, f"imported {user}\n".encode())
 
 
-MODES = {"imports": imports, "ingest": ingest, "forget": forget, "heads": heads}
+CORRECTED = 30
+
+
+def version_of(user: str, version: int) -> list[Record]:
+    """A user's records as one version of a source has them, the version in every output.
+
+    Those of ``mia`` have the ids that ``ingest`` makes for a source without any.
+    """
+    texts = [(f"question {i} of {user}", f"answer {version:07d} to {i}") for i in range(CORRECTED)]
+    ids = [
+        md5("\0".join(pair).encode(), usedforsecurity=False).hexdigest()
+        if user == "mia"
+        else str(i)
+        for i, pair in enumerate(texts)
+    ]
+    pairs = zip(ids, texts, strict=True)
+    return [Record(user, id_, "t", text, answer) for id_, (text, answer) in pairs]
+
+
+def vector_of(record: Record) -> Vectors:
+    """A unit vector that tells the version of the record's output."""
+    angle = float(record.output.split(" ")[1])
+    return np.array([np.cos(angle), np.sin(angle), *[0] * (DIMENSION - 2)], np.float32)
+
+
+def updates(store: LanceHistoryStore, first: int, log: int, user: str = "kim") -> None:
+    """Corrected records over stored ones, found by id; vectors and an answer made of each."""
+    answers = AnswerCache(store.folder.answers)
+    for version in range(first, first + 1000):
+        made = version_of(user, version)
+        os.write(log, f"begin {version}\n".encode())
+        store.add(made, update="content" if user == "mia" else "id")
+        os.write(log, f"updated {version}\n".encode())
+        vectors = [(record.id, vector_of(record), vector_of(record)) for record in made]
+        store.put_vectors(user, "t", ENCODER, vectors)
+        call = StoredCall(0, ((made[0].output, None),), 1, 1)
+        answers.put(f"{user} {version}", call, model="m", max_tokens=9, users=[user])
+
+
+def contents(store: LanceHistoryStore, first: int, log: int) -> None:
+    """The same, found by content."""
+    updates(store, first, log, "mia")
+
+
+MODES = {
+    "contents": contents,
+    "forget": forget,
+    "heads": heads,
+    "imports": imports,
+    "ingest": ingest,
+    "updates": updates,
+}
 
 
 def main() -> None:
