@@ -7,6 +7,7 @@ Backends implement these; workflows receive them. Tests pass the fakes of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
@@ -147,8 +148,26 @@ class UserSummary:
     last: datetime | None
 
 
+class WorkNote(Protocol):
+    """The note of long work that is going on."""
+
+    def reached(self, records: int) -> None:
+        """So many records are done and will stay, whatever happens next."""
+        ...
+
+
 class HistoryStore(Protocol):
     """Users' records and their vectors on disk."""
+
+    def noted(
+        self, operation: str, *, counted: bool = False, **details: str
+    ) -> AbstractContextManager[WorkNote]:
+        """Note the work while the block runs, for ``doctor`` and the next command if it is cut off.
+
+        ``details`` tell it from other work of its kind; ``what`` is shown. ``counted``:
+        the block tells the note how many records are done.
+        """
+        ...
 
     def add(
         self,

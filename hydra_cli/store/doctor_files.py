@@ -18,6 +18,7 @@ from hydra_cli.store import journal
 from hydra_cli.store.findings import Finding, note, ok, problem
 from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.forgetting import OPERATION as FORGET
+from hydra_cli.store.updating import OPERATION as UPDATE
 
 if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
@@ -86,11 +87,14 @@ def check_work(folder: StoreFolder) -> list[Finding]:
 
 
 def _interrupted(entry: journal.Unfinished) -> Finding:
-    text = f"`{entry.described}` was interrupted" if entry.operation else "a damaged note"
-    if entry.operation == FORGET:
+    if entry.operation in (FORGET, UPDATE):
         hint = "any next command finishes it, `hydra-pers doctor --fix` too"
-        return problem("work", text, hint=hint)
-    hint = "run it again: nothing is done twice; `hydra-pers doctor --fix` drops the note"
+        return problem("work", entry.described, hint=hint)
+    hint = "`hydra-pers doctor --fix` drops the note"
+    if not entry.operation:
+        return problem("work", entry.described, hint=hint, repair=partial(journal.drop, entry))
+    text = f"{entry.described}; run it again to go on"
+    hint += " if it needn't be finished"
     return problem("work", text, hint=hint, repair=partial(journal.drop, entry))
 
 

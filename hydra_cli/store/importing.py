@@ -21,7 +21,6 @@ from hydra_cli.store.archives import Archive, Manifest, open_archive
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.exporting import FIELDS
 from hydra_cli.store.folder import EncoderInfo
-from hydra_cli.store.journal import noted_work
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.rows import mixed_keys
 from hydra_cli.store.task_file import FILE as TASKS
@@ -58,7 +57,7 @@ def import_archive(path: Path, root: Path, *, restore: bool = False) -> Imported
         with store_errors(root, "import into"), store.lock.held():
             # Users whose records were refused as forgotten: their heads stay out, too.
             refused: set[str] = set()
-            with noted_work(store.folder.work, OPERATION, what=path.name):
+            with store.noted(OPERATION, what=path.name):
                 _add_records(store, archive, done, refused, restore=restore)
                 _add_vectors(store, archive, manifest, done)
                 _add_files(store, archive, manifest, done, refused)

@@ -1,11 +1,11 @@
 """Work that a kill may leave unfinished, and what the next command does about it.
 
 Long work notes itself in ``work/op-<id>.json`` and holds ``op-<id>.lock``
-meanwhile. The operating system frees the lock of a dead process, so a note
-whose lock is free is unfinished work. Such notes are read when a store is
-opened: what can be finished is, and one line says so. Work that is to be run
-again keeps its note, which is told of once, until it was run again or
-``doctor --fix`` drops it.
+meanwhile; the note says how far it has come. The operating system frees the
+lock of a dead process, so a note whose lock is free is unfinished work. Such
+notes are read when a store is opened: what can be finished is, and one line
+says so. Work that is to be run again keeps its note, which is told of once,
+until it was run again or ``doctor --fix`` drops it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hydra_cli.core.errors import DataError, StoreError, UsageError
 from hydra_cli.core.files import private_folder, write_atomic
 
 log = logging.getLogger("hydra_cli.store")
@@ -27,34 +29,84 @@ log = logging.getLogger("hydra_cli.store")
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A note whose process died."""
+    """A note whose process died, or was stopped."""
 
     operation: str
     details: Mapping[str, str]
     note: Path
+    at: datetime
+    """When the note was last written."""
+    records: int | None = None
+    """Records that were done by then, where the work is counted in records."""
+    stopped: bool = False
+    """Whether the work wrote so itself; a killed process can't."""
     told: bool = False
     """Whether a command has said so already."""
 
     @property
     def described(self) -> str:
-        return f"{self.operation} {self.details.get('what', '')}".strip()
+        """What was left, how far it had come, and when, in one line."""
+        if not self.operation:
+            return "a damaged note of unfinished work"
+        what = self.details.get("what")
+        work = f"{self.operation} of {what}" if what else self.operation
+        when = f"on {self.at.astimezone():%Y-%m-%d at %H:%M}"
+        if self.records is not None:
+            done = f"after {self.records:,} records" if self.records else "before its first records"
+            return f"{work} stopped {done} {when}"
+        if self.stopped:
+            return f"{work} stopped {when}"
+        return f"{work}, begun {when}, was cut off"
 
 
 Finish = Callable[[Unfinished], str]
 """Finishes or undoes the work and says what became of it, in one line."""
 
 
+@dataclass(slots=True)
+class Note:
+    """The note of work that is going on."""
+
+    _entry: Unfinished = field(repr=False)
+
+    def reached(self, records: int) -> None:
+        """So many records are done and will stay, whatever happens next."""
+        self._save(records=records)
+
+    def _save(self, *, records: int | None = None, stopped: bool = False) -> None:
+        known = self._entry.records if records is None else records
+        now = datetime.now(timezone.utc)
+        self._entry = replace(self._entry, at=now, records=known, stopped=stopped)
+        _write(self._entry)
+
+
 @contextmanager
-def noted_work(work: Path, operation: str, **details: str) -> Iterator[None]:
-    """Note the work while the block runs. An error leaves the note for the next command."""
+def noted_work(
+    work: Path, operation: str, *, counted: bool = False, **details: str
+) -> Iterator[Note]:
+    """Note the work while the block runs. An error leaves the note for the next command.
+
+    Input that must be mended first is no unfinished work: DataError and UsageError
+    leave none. ``counted``: the block tells the note how many records are done.
+    """
     private_folder(work)
     stem = f"op-{secrets.token_hex(8)}"
-    note, lock = work / f"{stem}.json", FileLock(work / f"{stem}.lock", mode=0o600)
+    path, lock = work / f"{stem}.json", FileLock(work / f"{stem}.lock", mode=0o600)
+    now = datetime.now(timezone.utc)
     with lock:
-        content = {"operation": operation, "details": details}
-        write_atomic(note, json.dumps(content).encode())
-        yield
-        note.unlink(missing_ok=True)
+        note = Note(Unfinished(operation, details, path, now, 0 if counted else None))
+        note._save()
+        try:
+            yield note
+        except (DataError, UsageError):
+            path.unlink(missing_ok=True)
+            raise
+        except BaseException:
+            # A full disk must not hide the error; the note from before stays then.
+            with suppress(StoreError):
+                note._save(stopped=True)
+            raise
+        path.unlink(missing_ok=True)
     Path(lock.lock_file).unlink(missing_ok=True)
     for entry in unfinished(work):
         if (entry.operation, dict(entry.details)) == (operation, details):
@@ -89,22 +141,34 @@ def recover(work: Path, finishers: Mapping[str, Finish]) -> None:
                 continue
             finish = finishers.get(entry.operation)
             log.warning("unfinished work found: %s", finish(entry) if finish else _run_again(entry))
+            _remove_temporary(note)
             if finish is None and entry.operation:
-                _tell(entry)
+                _write(replace(entry, told=True))
                 continue
             note.unlink(missing_ok=True)
         note.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _run_again(entry: Unfinished) -> str:
-    what = f"`{entry.described}`" if entry.operation else "something"
-    return f"{what} was interrupted; run it again, nothing is done twice"
+    return f"{entry.described}; run it again to go on" if entry.operation else entry.described
 
 
-def _tell(entry: Unfinished) -> None:
-    """Keep the note, and say no more of it."""
-    content = {"operation": entry.operation, "details": dict(entry.details), "told": True}
+def _write(entry: Unfinished) -> None:
+    content = {
+        "operation": entry.operation,
+        "details": dict(entry.details),
+        "at": entry.at.isoformat(),
+        "records": entry.records,
+        "stopped": entry.stopped,
+        "told": entry.told,
+    }
     write_atomic(entry.note, json.dumps(content).encode())
+
+
+def _remove_temporary(note: Path) -> None:
+    """A process that was killed while it wrote its note leaves a file beside it."""
+    for path in note.parent.glob(f".{note.name}.*"):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -126,9 +190,23 @@ def _read(note: Path) -> Unfinished | None:
     try:
         content = json.loads(note.read_text("utf-8"))
         details = {str(key): str(value) for key, value in content["details"].items()}
-        return Unfinished(str(content["operation"]), details, note, bool(content.get("told")))
+        records = content.get("records")
+        return Unfinished(
+            operation=str(content["operation"]),
+            details=details,
+            note=note,
+            # The notes of 0.1 hold no time.
+            at=datetime.fromisoformat(content["at"]) if "at" in content else _written(note),
+            records=None if records is None else int(records),
+            stopped=bool(content.get("stopped")),
+            told=bool(content.get("told")),
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         # Notes are written whole; one that isn't readable was damaged later.
-        return Unfinished("", {}, note)
+        return Unfinished("", {}, note, _written(note))
     except FileNotFoundError:
         return None
+
+
+def _written(note: Path) -> datetime:
+    return datetime.fromtimestamp(note.stat().st_mtime, timezone.utc)

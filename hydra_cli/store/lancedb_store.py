@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from lancedb.table import Table
 
 from hydra_cli.core.errors import NotFound
-from hydra_cli.core.protocols import AddResult, UserSummary
+from hydra_cli.core.protocols import AddResult, UserSummary, WorkNote
 from hydra_cli.core.records import Record, Scored
 from hydra_cli.store import rows as rows_of
 from hydra_cli.store import tables, upkeep
@@ -30,6 +31,7 @@ from hydra_cli.store.dedup import (
 )
 from hydra_cli.store.errors import FOREIGN, store_errors, translated
 from hydra_cli.store.folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
+from hydra_cli.store.journal import noted_work
 from hydra_cli.store.keys import key_of, record_key
 from hydra_cli.store.lock import WriterLock
 from hydra_cli.store.migrations import migrate
@@ -80,6 +82,12 @@ class LanceHistoryStore(OpenTables):
             store = cls(folder)
             recover_store(store)
             return store
+
+    def noted(
+        self, operation: str, *, counted: bool = False, **details: str
+    ) -> AbstractContextManager[WorkNote]:
+        """Note the work while the block runs, for ``doctor`` and the next command."""
+        return noted_work(self.folder.work, operation, counted=counted, **details)
 
     # -- writing
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hydra_cli.core.protocols import AddResult, ChatRequest, Completion, UserSummary
+from hydra_cli.core.protocols import AddResult, ChatRequest, Completion, UserSummary, WorkNote
 from hydra_cli.core.records import History, Query, QueryContext, Record, Scored, Usage
 from hydra_cli.core.retrieval import best, bm25_scores, dense_scores, tokens
 
@@ -56,6 +57,13 @@ class MemoryWeights:
         self._heads |= {(user, task, recipe): head for user, head in heads.items()}
 
 
+class _NoNote:
+    """Work on a store without a disk leaves nothing unfinished."""
+
+    def reached(self, records: int) -> None:
+        pass
+
+
 class MemoryHistoryStore:
     """A Store without a disk."""
 
@@ -63,6 +71,11 @@ class MemoryHistoryStore:
         self._records: dict[tuple[str, str, str], Record] = {}
         self._vectors: dict[tuple[str, str, str], tuple[Vectors, Vectors | None]] = {}
         self.weights: WeightStore = MemoryWeights()
+
+    def noted(
+        self, operation: str, *, counted: bool = False, **details: str
+    ) -> AbstractContextManager[WorkNote]:
+        return nullcontext(_NoNote())
 
     def add(
         self,

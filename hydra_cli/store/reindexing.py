@@ -52,18 +52,15 @@ class Reindex:
         """Records that ``run`` would embed."""
         return len(self._todo())
 
-    def run(self, embed: Embed, progress: Callable[[int], None]) -> int:
+    def run(self, embed: Embed, progress: Callable[[int], None]) -> None:
         """Embed what is pending, a batch at a time; the lock is held for writing only."""
-        done = 0
         for batch in self._batches():
             inputs = embed([record.input for record in batch])
             texts = [record.output for record in batch if not self._closed(record.task)]
             self._write(batch, inputs, embed(texts) if texts else inputs[:0])
-            done += len(batch)
             progress(len(batch))
         # What a writer adds meanwhile is all that is left to do.
         self._in_place = False
-        return done
 
     def finish(self) -> bool:
         """Name the new encoder, drop the old vectors; False where records came meanwhile."""

@@ -106,7 +106,7 @@ def finish(store: OpenTables, entry: Unfinished) -> str:
     """What a killed update left on the disk; its records are the old or the new ones."""
     with store.lock.held():
         _purge(store)
-    return "an update was interrupted; run the ingest again, nothing is done twice"
+    return "a correction was interrupted; what it replaced is off the disk now"
 
 
 def _purge(store: OpenTables) -> None:

@@ -67,11 +67,9 @@ def fit_tasks(
 
     A fit that is killed leaves a note, so that the next command tells of it.
     """
-    from hydra_cli.store.journal import noted_work
-
     reports = []
     for task in tasks:
-        with noted_work(settings.store / "work", "fit", what=task.name):
+        with store.noted("fit", what=task.name):
             reports.append(
                 fit(
                     store,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from hydra_cli.core.errors import DataError, Incomplete
+from hydra_cli.core.files import name_of
 from hydra_cli.core.protocols import HistoryStore, Progress
 from hydra_cli.core.recognition import guess_columns
 from hydra_cli.core.record_building import RecordBuilder, Rejected
@@ -192,15 +193,18 @@ class _Reading:
         self._reasons: Counter[str] = Counter()
         self._offered: set[str] = set()
         self._update: Literal["id", "content"] | None = None
+        self._reached: Callable[[int], None] = lambda _: None
 
     def read(self, source: Source) -> None:
         """Add the source's records batch by batch; what precedes an error is kept."""
         self._report.format = source.format
         self._report.encoding = source.encoding
         self._progress.start(f"reading {source.name}", None)
+        until_error = _UntilError(source.rows)
         try:
-            until_error = _UntilError(source.rows)
-            self._read(iter(until_error), source.name)
+            with self._store.noted("ingest", counted=True, **_noted_as(source.name)) as note:
+                self._reached = note.reached
+                self._read(iter(until_error), source.name)
         finally:
             self._report.reasons = dict(self._reasons.most_common(10))
         if until_error.error is not None:
@@ -322,6 +326,7 @@ class _Reading:
             gone = {(*_key(record), record.output) for record, _ in out}
             fitting = [r for r in fitting if (*_key(r), r.output) not in gone]
         self._learner.accepted(fitting, self._offered)
+        self._reached(self._report.usable)
         self._progress.advance(len(records))
 
     def _reject(self, line: int, reason: str, text: str) -> None:
@@ -333,6 +338,17 @@ class _Reading:
             self._reasons[reason] += 1
         if self._rejects is not None:
             self._rejects.add(report.source, line, reason, text)
+
+
+def _noted_as(source: str) -> dict[str, str]:
+    """How an unfinished ingest is noted: the file's name to be shown, a hash of its path.
+
+    The same file by another path is the same work; where it lies is nobody's business.
+    """
+    if source == STDIN:
+        return {"what": STDIN}
+    path = Path(source).absolute().resolve()
+    return {"what": path.name, "where": name_of(str(path))}
 
 
 class _UntilError:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hydra_cli.core.protocols import Progress, TextEncoder
 from hydra_cli.store.folder import EncoderInfo
-from hydra_cli.store.journal import noted_work
 from hydra_cli.store.reindexing import Reindex
 
 if TYPE_CHECKING:
@@ -39,10 +38,18 @@ def reindex(
     info = EncoderInfo(encoder.fingerprint, encoder.dimension, encoder.name)
     work = Reindex(store, info, closed)
     done = 0
-    with noted_work(store.folder.work, "reindex"):
+
+    with store.noted("reindex", counted=True) as note:
+
+        def advance(records: int) -> None:
+            nonlocal done
+            done += records
+            note.reached(done)
+            progress.advance(records)
+
         while True:
             progress.start("embedding", work.pending())
-            done += work.run(encoder.encode, progress.advance)
+            work.run(encoder.encode, advance)
             if work.finish():
                 bases = store.weights.any_base()
                 return Reindexed(done, encoder.name, work.changed, bases)

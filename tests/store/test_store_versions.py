@@ -203,7 +203,8 @@ def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistorySto
     again = LanceHistoryStore.open(store.folder.root, create=False)
     after = again.vectors("u1", "t", ["u1-1", "u1-2"])
     np.testing.assert_array_equal(after["u1-1"][0], old["u1-1"][0])
-    assert [entry.described for entry in journal.unfinished(store.folder.work)] == ["reindex"]
+    (entry,) = journal.unfinished(store.folder.work)
+    assert entry.described.startswith("reindex stopped after ")
     done = reindex(again, encoder, closed=no_task, progress=Silent())
     assert journal.unfinished(store.folder.work) == [], "the note stays although the work is done"
     assert done.records == 2, "what was embedded is embedded again"
