@@ -28,6 +28,13 @@ from hydra_cli.core.plan import AnswerPlan, check_bounds
 from hydra_cli.core.task_keys import check_labels, checked_keys
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 
+_WANTED = {
+    "tuple": "a list of texts",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "str": "a text",
+}
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 DEFAULT_MODEL = "local/qwen2.5-0.5b-instruct"
 
@@ -146,6 +153,12 @@ def check_values(values: Mapping[str, Any], *, where: str = "") -> dict[str, Any
     bounded = {item.name for item in fields(AnswerPlan)}
     for key in bounded & checked.keys():
         check_bounds(key, checked[key], where=prefix)
+    if not checked.get("timeout", 1.0) > 0:
+        raise UsageError(f"{prefix}timeout can't be {checked['timeout']!r}: it must be positive")
+    if not checked.get("concurrency", 1) >= 1:
+        raise UsageError(
+            f"{prefix}concurrency can't be {checked['concurrency']!r}: it must be at least 1"
+        )
     return checked
 
 
@@ -164,7 +177,8 @@ def _typed(key: str, value: Any, kind: str, prefix: str) -> Any:
             return value
     elif isinstance(value, str):
         return value
-    raise UsageError(f"{prefix}{key} can't be {value!r}", hint=f"it wants: {kind}")
+    wanted = next(words for name, words in _WANTED.items() if kind.startswith(name))
+    raise UsageError(f"{prefix}{key} can't be {value!r}: it wants {wanted}")
 
 
 def free_generation(name: str) -> TaskSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -53,7 +54,11 @@ def get(key: KeyArgument, store: StoreOption = None, json: JsonOption = False) -
         typer.echo(printable(as_text(found.value)))
 
 
-@config.command("set")
+_OPTION = re.compile(r"--?[A-Za-z][\w-]*")
+
+
+# A value may begin with a dash: what it can't be is said by the setting, not by the options.
+@config.command("set", context_settings={"ignore_unknown_options": True})
 def set_(
     key: KeyArgument,
     value: Annotated[
@@ -68,8 +73,14 @@ def set_(
     """
     from hydra_cli.cli.render import say
     from hydra_cli.config import store_folder
+    from hydra_cli.core.errors import UsageError
     from hydra_cli.workflows import configure
 
+    for text in (key, value):
+        if _OPTION.fullmatch(text):
+            raise UsageError(
+                f"No such option: {text}", hint="`hydra-pers config set --help` shows how"
+            )
     written = configure.assign(store_folder(store), key, value)
     say(f"{key} = {as_text(written)}")
 

@@ -102,4 +102,4 @@ def check_bounds(name: str, value: Any, *, where: str = "") -> None:
     if choices and value not in choices:
         raise UsageError(f"{where}{name} can't be {value!r}", hint=f"one of {', '.join(choices)}")
     if least is not None and not value >= least:
-        raise UsageError(f"{where}{name} can't be {value!r}", hint=f"it must be at least {least}")
+        raise UsageError(f"{where}{name} can't be {value!r}: it must be at least {least:g}")

@@ -84,7 +84,7 @@ def assign(store: Path, key: str, text: str) -> Any:
     else:
         _check_key(key)
         value = _parse(key, text, _kinds(Settings))
-        checked = check_values({key: value}, where=f"config set {key}")[key]
+        checked = check_values({key: value})[key]
         document[key] = value
     write_atomic(config_path(store), document.as_string().encode("utf-8"))
     return checked
