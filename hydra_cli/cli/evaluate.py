@@ -60,7 +60,11 @@ def evaluate(
     ] = None,
     task: TaskOption = None,
     methods: Annotated[
-        str, typer.Option("--methods", help="'all', or names by comma; rag-bm25@k=1 overrides.")
+        str,
+        typer.Option(
+            "--methods",
+            help="'all', or names by comma; rag-bm25@k=1 overrides, @history=other exchanges.",
+        ),
     ] = "all",
     model: ModelOption = None,
     seed: Annotated[

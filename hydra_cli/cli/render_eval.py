@@ -11,6 +11,7 @@ from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.as_json import suite_mapping
 from hydra_cli.evaluation.results import (
+    Contrast,
     MethodResult,
     Provenance,
     TaskResult,
@@ -68,6 +69,13 @@ def render_task(result: TaskResult) -> None:
     if cut := {name: method.cut for name, method in result.methods.items() if method.cut}:
         counts = ", ".join(f"{count} of {name}" for name, count in cut.items())
         say(f"{result.task}: answers cut at answer_tokens, which is too low: {counts}")
+    if result.contrasts:
+        print_table(
+            f"{result.task}: mean quality as it is, minus with one thing changed",
+            ("method", "changed", "difference", "95 %", "above 0"),
+            [contrast_row(each) for each in result.contrasts],
+            names_first=True,
+        )
     for note in result.notes:
         say(f"{result.task}: {note}")
 
@@ -92,6 +100,17 @@ def cost_row(method: MethodResult, queries: int) -> tuple[str, ...]:
         f"{spent.prompt_tokens + spent.completion_tokens:,}",
         cost_text(spent.cost),
         f"{method.seconds:,.1f}",
+    )
+
+
+def contrast_row(found: Contrast) -> tuple[str, ...]:
+    points = found.points
+    return (
+        found.method,
+        found.against.removeprefix(found.method),
+        f"{points.value:+.3f}",
+        f"{points.low:+.3f} … {points.high:+.3f}",
+        f"{points.above_zero:.0%}",
     )
 
 

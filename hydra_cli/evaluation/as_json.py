@@ -9,6 +9,7 @@ from typing import Any
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.results import (
+    Contrast,
     MethodResult,
     Provenance,
     TaskResult,
@@ -38,6 +39,8 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
         "verdict": verdict_mapping(verdict_on(result)),
         "better_is": {m.name: "higher" if m.higher else "lower" for m in result.metrics},
         "methods": {name: method_mapping(m) for name, m in result.methods.items()},
+        "contrasts": [contrast_mapping(each) for each in result.contrasts],
+        "donors": dict(result.donors),
         "usage": usage_mapping(result.used),
         "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
         "notes": list(result.notes),
@@ -80,6 +83,17 @@ def verdict_mapping(found: Verdict | None) -> dict[str, Any] | None:
         "difference": number(found.difference.value),
         "interval": [number(found.difference.low), number(found.difference.high)],
         "beyond_chance": found.beyond_chance,
+    }
+
+
+def contrast_mapping(found: Contrast) -> dict[str, Any]:
+    """Mean quality of a method minus that of the same with one thing changed."""
+    return {
+        "method": found.method,
+        "against": found.against,
+        "difference": number(found.points.value),
+        "interval": [number(found.points.low), number(found.points.high)],
+        "share_above_zero": number(found.points.above_zero),
     }
 
 

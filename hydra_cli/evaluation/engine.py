@@ -27,8 +27,9 @@ from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
 from hydra_cli.core.records import Candidate, History, QueryContext
 from hydra_cli.evaluation.asking import Answers, Asker, Price
 from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
+from hydra_cli.evaluation.histories import Chunk, Histories, Variant
 from hydra_cli.evaluation.methods import Drafted, Method, suited
-from hydra_cli.evaluation.questions import Questions, build_contexts
+from hydra_cli.evaluation.questions import Questions
 from hydra_cli.evaluation.setting import Setting, summary_request
 from hydra_cli.evaluation.training import (
     Fits,
@@ -70,6 +71,8 @@ class TaskRun:
     train_users: int = 0
     train_examples: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    donors: Mapping[str, str] = field(default_factory=dict)
+    """Whose history each user got where histories were exchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,9 @@ class _Engine:
             self.asker,
         )
         self.base_setting = Setting(self.task, plan.answering)
+        variants = frozenset(method.variant for method in self.methods)
+        self.histories = Histories(questions, encoder, variants, plan.seeds[0])
+        self.run.donors = self.histories.donors
         self.trained: dict[tuple[str, int], Trained] = {}
         self.broken: dict[str, str] = {}
         """Recipes that could not be trained, and why."""
@@ -161,13 +167,18 @@ class _Engine:
             self.base_setting, fallback=fallback_label(train_questions or self.questions)
         )
         uses = {m.use.recipe: m.use for m in self.methods if m.use is not None}
-        if not uses:
+        pooled = any(method.pooled for method in self.methods)
+        if not uses and not pooled:
             return
         if train_questions is None:
             self.note("no training users: the base is trained on the users' own records")
         material = training_set(train_questions, self.questions, self.encoder, self.plan.training)
-        self.run.train_users = len(material.users)
-        self.run.train_examples = len(material.examples)
+        if pooled:
+            pool = tuple(one.history for one in material.splits) if train_questions else ()
+            self.base_setting = replace(self.base_setting, pool=pool)
+        if uses:
+            self.run.train_users = len(material.users)
+            self.run.train_examples = len(material.examples)
         self.run.seconds["encode training"] = time.perf_counter() - start
         for name in uses:
             start = time.perf_counter()
@@ -203,24 +214,27 @@ class _Engine:
     def run_chunk(self, chunk: Questions) -> None:
         """Answer and score the chunk's queries with every method and seed."""
         start = time.perf_counter()
-        contexts, histories = build_contexts(chunk, self.encoder)
+        found = self.histories.chunk(chunk)
         self._took("encode", start)
-        summaries = self._summaries(histories)
+        summaries = self._summaries(found)
         attempts: list[_Attempt] = []
         for seed in self.plan.seeds:
             setting = replace(
                 self.base_setting,
                 plan=replace(self.plan.answering, seed=seed),
                 summaries=summaries,
-                personal=self._personal(histories, seed),
+                personal=self._personal(found, seed),
             )
             start = time.perf_counter()
             methods = [m for m in self.methods if seed == self.plan.seeds[0] or m.seeded]
             # By query, so that its history's index is built once for all methods; then by
             # method, so that one query which the LLM refuses doesn't look like its end.
             by_query = [
-                [self._attempt(method, method.settle(setting), context) for method in methods]
-                for context in contexts
+                [
+                    self._attempt(method, method.settle(setting), found[method.variant].contexts[i])
+                    for method in methods
+                ]
+                for i in range(len(chunk.items))
             ]
             attempts += chain.from_iterable(zip(*by_query, strict=True))
             self._took("select", start)
@@ -238,13 +252,15 @@ class _Engine:
             self.note(f"incomplete: {self.asker.error.message}")
         return self.run
 
-    def _summaries(self, histories: Mapping[str, History]) -> dict[str, str]:
+    def _summaries(self, chunks: Mapping[Variant, Chunk]) -> dict[tuple[Variant, str], str]:
         """PAG's summary of each user; users whose request failed are absent."""
         methods = [method for method in self.methods if method.summary]
         if not methods:
             return {}
         requests = {
-            user: summary_request(user, history, self.task) for user, history in histories.items()
+            (variant, user): summary_request(user, history, self.task)
+            for variant in dict.fromkeys(method.variant for method in methods)
+            for user, history in chunks[variant].histories.items()
         }
         start = time.perf_counter()
         answers = self.asker.ask(
@@ -252,28 +268,30 @@ class _Engine:
             f"{self.task.name}: summaries of users",
         )
         self._took("LLM", start)
-        found: dict[str, str] = {}
-        for user, request in requests.items():
+        found: dict[tuple[Variant, str], str] = {}
+        for key, request in requests.items():
             if request is None:
-                found[user] = ""
+                found[key] = ""
             elif (completion := answers.get(request)) is not None:
-                found[user] = " ".join(completion.texts[0].split())
+                found[key] = " ".join(completion.texts[0].split())
                 for method in methods:
-                    self.run.collected[method.name].setup += completion.usage
+                    if method.variant == key[0]:
+                        self.run.collected[method.name].setup += completion.usage
         return found
 
     def _personal(
-        self, histories: Mapping[str, History], seed: int
-    ) -> dict[tuple[str, str], Personalization]:
+        self, chunks: Mapping[Variant, Chunk], seed: int
+    ) -> dict[tuple[tuple[str, Variant], str], Personalization]:
         """Every personalized method's scorers for the chunk's users."""
         start = time.perf_counter()
-        found: dict[tuple[str, str], Personalization] = {}
-        fits: dict[tuple[str, bool], Fits] = {}
+        found: dict[tuple[tuple[str, Variant], str], Personalization] = {}
+        fits: dict[tuple[str, bool, Variant], Fits] = {}
         for method in self.methods:
             use = method.use
             if use is None or use.recipe in self.broken:
                 continue
-            key = (use.recipe, use.fitted)
+            histories = chunks[method.variant].histories
+            key = (use.recipe, use.fitted, method.variant)
             if key not in fits:
                 try:
                     fits[key] = self._fit(use.recipe, use.fitted, histories, seed)
@@ -288,7 +306,7 @@ class _Engine:
                 collected.setup += fits[key].usage
             for user in histories:
                 personal = fits[key].personalization(user, use)
-                found[method.base_name, user] = personal
+                found[method.fit_key, user] = personal
                 collected.stages[user] = (personal.rerank, personal.adapt, personal.records)
         self._took("fit", start)
         return found
@@ -314,10 +332,10 @@ class _Engine:
 
     def _attempt(self, method: Method, setting: Setting, context: QueryContext) -> _Attempt:
         user, seed = context.query.user, setting.plan.seed
-        if method.use is not None and (method.base_name, user) not in setting.personal:
+        if method.use is not None and (method.fit_key, user) not in setting.personal:
             why = self.broken.get(method.use.recipe, "its fit failed")
             return _Attempt(method, seed, context, None, why)
-        if method.summary and user not in setting.summaries:
+        if method.summary and (method.variant, user) not in setting.summaries:
             return _Attempt(method, seed, context, None, "the user's summary failed")
         start = time.perf_counter()
         drafted = method.draft(setting, context)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.prompts import build_messages
@@ -20,8 +20,12 @@ from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Candidate, QueryContext
 from hydra_cli.core.tasks import KINDS, Kind, TaskSpec
 from hydra_cli.evaluation import selectors as parts
+from hydra_cli.evaluation.histories import OWN, Variant
 from hydra_cli.evaluation.setting import Setting
 from hydra_cli.pipeline.answering import draft
+
+if TYPE_CHECKING:
+    from hydra_cli.evaluation.histories import Source
 
 Family = Literal["prompt", "personalized", "best-of-n", "no LLM", "bound"]
 
@@ -82,11 +86,20 @@ class Method:
     """Whether chance plays a part: if not, one seed tells all."""
     by_name_only: bool = False
     """Left out of ``all``, because training it takes long on a CPU."""
+    variant: Variant = OWN
+    """Which history stands in for the user's own."""
+    pooled: bool = False
+    """Looks at the training users' records."""
 
     @property
     def base_name(self) -> str:
-        """The name without overrides: fits are shared between the variants of a method."""
+        """The name without overrides."""
         return self.name.partition("@")[0]
+
+    @property
+    def fit_key(self) -> tuple[str, Variant]:
+        """Fits are shared between the methods that differ in k and n alone."""
+        return self.base_name, self.variant
 
     @property
     def bound(self) -> bool:
@@ -106,7 +119,7 @@ class Method:
 
     def _personal(self, setting: Setting, context: QueryContext) -> Drafted:
         assert self.use is not None
-        personal = setting.personal[self.base_name, context.query.user]
+        personal = setting.personal[self.fit_key, context.query.user]
         drafted = draft(context, setting.task, personal, setting.plan)
         return Drafted(drafted.request, lambda found: drafted.text_of(drafted.choose(found)))
 
@@ -115,13 +128,15 @@ class Method:
         choose, sampling = self.parts.choose, self.parts.sample(setting)
         request = None
         if sampling is not None:
-            profile = setting.summaries[context.query.user] if self.summary else ""
+            user = context.query.user
+            profile = setting.summaries[self.variant, user] if self.summary else ""
             evidence = self.parts.select(setting, context)
             messages = build_messages(context.query, evidence, setting.task, profile=profile)
             request = ChatRequest(messages, sampling, context.query.user)
         return Drafted(request, lambda found: choose(setting, context, found))
 
 
+OURS = "hydra-pers"
 METHODS: dict[str, Method] = {}
 
 
@@ -209,18 +224,36 @@ for _method in (
         parts.neighbours_vote,
         CLOSED,
     ),
+    replace(
+        _free(
+            "knn-all",
+            "a vote of the k most similar records of all users",
+            parts.everyones_vote,
+            CLOSED,
+        ),
+        pooled=True,
+    ),
+    _free("lead", "the query's opening words", parts.opening_words, ("generation",)),
 ):
     register(_method)
 
-_OVERRIDE = re.compile(r"([kn])=(\d+)")
+BESIDE = ("hydra-pers@n=0", "hydra-pers@n=1")
+"""Variants that stand in every table: what the LLM's answers are worth."""
+
+_OVERRIDE = re.compile(r"([kn]|newest)=(\d+)|history=(own|other|none)")
 
 
 def parse_methods(names: str) -> tuple[Method, ...]:
-    """``all``, or names separated by commas, each with ``@k=1`` or ``@n=4`` at will."""
+    """``all``, or names separated by commas, each with overrides at will.
+
+    ``@k=1`` and ``@n=4`` change the run's settings, ``@history=other`` and
+    ``@history=none`` exchange the user's history, ``@newest=20`` cuts it.
+    """
     chosen: dict[str, Method] = {}
     for name in (part.strip() for part in names.split(",")):
         if name == "all":
             chosen |= {key: m for key, m in METHODS.items() if not m.by_name_only}
+            chosen |= {key: named_method(key) for key in BESIDE}
         elif name:
             method = named_method(name)
             chosen[method.name] = method
@@ -240,15 +273,34 @@ def named_method(text: str) -> Method:
     for override in overrides:
         found = _OVERRIDE.fullmatch(override)
         if found is None:
-            raise UsageError(f"can't read {override!r} in {text!r}", hint="such as rag-bm25@k=1")
-        value = int(found.group(2))
-        if found.group(1) == "k":
-            method = replace(method, k=value)
-        elif value:
-            method = replace(method, n=value)
-        else:
-            raise UsageError(f"{text!r}: n must be at least 1")
+            raise UsageError(
+                f"can't read {override!r} in {text!r}",
+                hint="such as rag-bm25@k=1, hydra-pers@n=0, @history=other or @newest=20",
+            )
+        method = _overridden(method, text, found)
     return replace(method, name=text) if overrides else method
+
+
+def _overridden(method: Method, text: str, found: re.Match[str]) -> Method:
+    """The method with one override; UsageError where it can't have it."""
+    if (source := found.group(3)) is not None:
+        return replace(method, variant=replace(method.variant, source=cast("Source", source)))
+    value = int(found.group(2))
+    match found.group(1):
+        case "k":
+            return replace(method, k=value)
+        case "newest":
+            if not value:
+                raise UsageError(f"{text!r}: newest must be at least 1", hint="@history=none")
+            return replace(method, variant=replace(method.variant, newest=value))
+    if value:
+        return replace(method, n=value)
+    if method.use is None or method.use.recipe != OURS or not method.use.adapt:
+        raise UsageError(
+            f"{text!r}: n must be at least 1",
+            hint="hydra-pers alone answers labels and ratings without the LLM",
+        )
+    return replace(method, n=0, kinds=CLOSED)
 
 
 def suited(methods: Sequence[Method], task: TaskSpec) -> tuple[tuple[Method, ...], tuple[str, ...]]:

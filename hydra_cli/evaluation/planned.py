@@ -12,13 +12,14 @@ from dataclasses import replace
 
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.protocols import ChatRequest, Progress, Recipe, TextEncoder
-from hydra_cli.core.records import Candidate, History, QueryContext, Record, Scored, TrainingExample
+from hydra_cli.core.records import Candidate, QueryContext, Record, Scored, TrainingExample
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
 from hydra_cli.evaluation.engine import EvalPlan
+from hydra_cli.evaluation.histories import Chunk, Histories, Variant
 from hydra_cli.evaluation.methods import Method, suited
-from hydra_cli.evaluation.questions import Questions, build_contexts
+from hydra_cli.evaluation.questions import Questions
 from hydra_cli.evaluation.setting import SUMMARY_TOKENS, Setting, summary_request
 from hydra_cli.evaluation.training import (
     TrainingPlan,
@@ -51,18 +52,23 @@ def planned_requests(
     progress.start(f"{questions.task.name}: counting calls", None)
     if recipes and plan.training.llm:
         yield from _training(questions, train, plan, setting, methods, recipes, encoder, _judging)
-    for chunk in questions.chunks():
-        contexts, histories = build_contexts(chunk, encoder)
+    histories = _histories(questions, methods, plan, encoder)
+    for part in questions.chunks():
+        chunks = histories.chunk(part)
         if recipes and plan.training.llm:
-            yield from _fits(histories, plan, setting, methods, recipes, _judging)
-        if any(method.summary for method in methods):
-            asked = [summary_request(u, h, questions.task) for u, h in histories.items()]
+            yield from _fits(chunks, plan, setting, methods, recipes, _judging)
+        summed = [(m.variant, u) for m in methods if m.summary for u in part.users]
+        asked = [
+            summary_request(user, chunks[variant].histories[user], questions.task)
+            for variant, user in dict.fromkeys(summed)
+        ]
+        if asked:
             yield "summaries", [request for request in asked if request is not None]
         expected = replace(
             setting,
-            summaries=dict.fromkeys(histories, "x" * (3 * SUMMARY_TOKENS)),
+            summaries=dict.fromkeys(summed, "x" * (3 * SUMMARY_TOKENS)),
             personal={
-                (method.base_name, user): Personalization(
+                (method.fit_key, user): Personalization(
                     Untrained(),
                     method.use.rerank,
                     method.use.adapt,
@@ -71,14 +77,14 @@ def planned_requests(
                 )
                 for method in methods
                 if method.use is not None
-                for user in histories
+                for user in part.users
             },
         )
         for seed in plan.seeds:
             own = replace(expected, plan=replace(plan.answering, seed=seed))
             drafts = [
-                method.draft(method.settle(own), context)
-                for context in contexts
+                method.draft(method.settle(own), chunks[method.variant].contexts[i])
+                for i in range(len(part.items))
                 for method in methods
                 if seed == plan.seeds[0] or method.seeded
             ]
@@ -103,10 +109,17 @@ def first_requests(
         questions, train, plan, setting, methods, recipes, encoder, _first_judging
     ):
         yield found
-    for chunk in questions.chunks():
-        _, histories = build_contexts(chunk, encoder)
-        for _, found in _fits(histories, plan, setting, methods, recipes, _first_judging):
+    histories = _histories(questions, methods, plan, encoder)
+    for part in questions.chunks():
+        chunks = histories.chunk(part)
+        for _, found in _fits(chunks, plan, setting, methods, recipes, _first_judging):
             yield found
+
+
+def _histories(
+    questions: Questions, methods: Sequence[Method], plan: EvalPlan, encoder: TextEncoder
+) -> Histories:
+    return Histories(questions, encoder, frozenset(m.variant for m in methods), plan.seeds[0])
 
 
 class Untrained:
@@ -154,7 +167,7 @@ def _training(
 
 
 def _fits(
-    histories: Mapping[str, History],
+    chunks: Mapping[Variant, Chunk],
     plan: EvalPlan,
     setting: Setting,
     methods: Sequence[Method],
@@ -162,9 +175,15 @@ def _fits(
     judging: Judging,
 ) -> Iterator[Stage]:
     task = setting.task
-    splits = splits_of(histories, task, plan.training)
-    for name, recipe in recipes.items():
-        uses = [m.use for m in methods if m.use is not None and m.use.recipe == name]
+    used = {(m.use.recipe, m.variant) for m in methods if m.use is not None}
+    for name, variant in sorted(used, key=str):
+        recipe, histories = recipes[name], chunks[variant].histories
+        splits = [one for one in splits_of(histories, task, plan.training) if len(one.history)]
+        uses = [
+            m.use
+            for m in methods
+            if m.use is not None and (m.use.recipe, m.variant) == (name, variant)
+        ]
         for seed in plan.seeds:
             labels = _labels(recipe, setting, plan.training, seed)
             if any(use.fitted for use in uses):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -84,6 +84,19 @@ class MethodResult:
         return self.missing == 0 and self.queries > 0
 
 
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A method against the same with one thing changed: mean quality, what was changed off it.
+
+    ``points`` is the difference in quality in [0, 1], positive where the method is better
+    as it is.
+    """
+
+    method: str
+    against: str
+    points: Estimate
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskResult:
     """All methods on one task."""
@@ -109,6 +122,9 @@ class TaskResult:
     texts: Mapping[Key, str] = field(default_factory=dict)
     """Each query's text."""
     references: Mapping[Key, str] = field(default_factory=dict)
+    contrasts: Sequence[Contrast] = ()
+    donors: Mapping[str, str] = field(default_factory=dict)
+    """Whose history each user got where histories were exchanged."""
 
     @property
     def complete(self) -> bool:
@@ -183,7 +199,21 @@ def summarize(
         error=run.asker.error,
         texts={item.key: item.query.text for item in run.questions.items},
         references={item.key: run.questions.references[item.key] for item in run.questions.items},
+        contrasts=contrasts(grades, complete),
+        donors=dict(run.donors),
     )
+
+
+def contrasts(
+    grades: Mapping[str, tuple[float, Floats]], complete: Collection[str]
+) -> tuple[Contrast, ...]:
+    """Every complete method with overrides against the one without, on the same draws of users."""
+    found = []
+    for name in grades:
+        plain = name.partition("@")[0]
+        if name != plain and {name, plain} <= set(complete):
+            found.append(Contrast(plain, name, _difference(grades[plain], grades[name])))
+    return tuple(found)
 
 
 def best_prompt_based(

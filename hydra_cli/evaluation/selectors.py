@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from hydra_cli.core.controls import majority, nearest_vote
+import numpy as np
+
+from hydra_cli.core.controls import lead, majority, nearest_vote
 from hydra_cli.core.metrics import rouge
 from hydra_cli.core.prompts import random_evidence
 from hydra_cli.core.protocols import Sampling
-from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
+from hydra_cli.core.records import Candidate, History, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.evaluation.setting import Setting
 
@@ -94,3 +97,28 @@ def neighbours_vote(
 ) -> str:
     """The most frequent label of the k most similar records (a rating: its median)."""
     return nearest_vote(context, setting.task, k=setting.plan.k) or setting.fallback
+
+
+def everyones_vote(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+    """The same among the records of all users: the training users', and the user's own."""
+    k = setting.plan.k
+    near: list[tuple[float, History]] = []
+    for history in (*setting.pool, context.history):
+        if len(history):
+            cosines = history.inputs @ context.vector
+            rows = np.argsort(-cosines, kind="stable")[:k]
+            near += [(float(cosines[row]), history.take([row])) for row in rows]
+    near = sorted(near, key=lambda found: -found[0])[:k]
+    if not near or not k:
+        return setting.fallback
+    merged = History(
+        context.query.user,
+        tuple(history.records[0] for _, history in near),
+        np.concatenate([history.inputs for _, history in near]),
+    )
+    return nearest_vote(replace(context, history=merged), setting.task, k=k) or setting.fallback
+
+
+def opening_words(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+    """What copying the query wins: its first words, 1.5 times the user's mean length."""
+    return lead(context)

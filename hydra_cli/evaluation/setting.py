@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest, Sampling
 from hydra_cli.core.records import History
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.evaluation.histories import Variant
 from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import sampling_for
 
@@ -22,14 +23,18 @@ class Setting:
 
     ``fallback`` is the label for a user without records: the training users'
     most frequent one (median of a rating). ``summaries`` holds PAG's texts by
-    user, ``personal`` each personalized method's scorers by (method, user).
+    history and user, ``personal`` each personalized method's scorers by its
+    ``fit_key`` and user, ``pool`` the training users' histories.
     """
 
     task: TaskSpec
     plan: AnswerPlan = field(default_factory=AnswerPlan)
     fallback: str = ""
-    summaries: Mapping[str, str] = field(default_factory=dict)
-    personal: Mapping[tuple[str, str], Personalization] = field(default_factory=dict)
+    summaries: Mapping[tuple[Variant, str], str] = field(default_factory=dict)
+    personal: Mapping[tuple[tuple[str, Variant], str], Personalization] = field(
+        default_factory=dict
+    )
+    pool: Sequence[History] = ()
 
     def greedy(self) -> Sampling:
         """One answer at temperature 0."""

@@ -158,11 +158,13 @@ def fit_users(
         population = recipe.scorer(base, None, task, encoder)
         everyone = dict.fromkeys(histories, Gate.of(base.card.gate))
         return Fits(recipe, dict.fromkeys(histories, population), gates=everyone)
-    splits = splits_of(histories, task, plan)
+    # Who has no record gets the population's, as a user who is new to a store.
+    splits = [one for one in splits_of(histories, task, plan) if len(one.history)]
     heads = run.fit_heads(trained.known, splits)
-    gates: Mapping[str, Gate] = {}
-    if gated:
-        heads, gates = run.judge(trained.known, splits, heads)
+    gates: Mapping[str, Gate] = dict.fromkeys(histories, Gate.of(base.card.gate)) if gated else {}
+    if gated and splits:
+        heads, judged = run.judge(trained.known, splits, heads)
+        gates = {**gates, **judged}
     scorers = {u: recipe.scorer(base, heads.get(u), task, encoder) for u in histories}
     return Fits(recipe, scorers, heads, gates, run.usage)
 

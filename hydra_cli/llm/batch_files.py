@@ -38,6 +38,8 @@ class Answered:
     answers: tuple[tuple[str, float | None], ...]
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    finishes: tuple[str | None, ...] = ()
+    """Why each answer ended, parallel to ``answers``."""
 
 
 @dataclass(slots=True)
@@ -134,8 +136,17 @@ def _read_line(text: str) -> tuple[str, Answered]:
     answers = tuple(_answer(choice) for choice in ordered)
     usage = body["usage"] if isinstance(body.get("usage"), dict) else {}
     return key, Answered(
-        start, answers, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        start,
+        answers,
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        tuple(_finish(choice) for choice in ordered),
     )
+
+
+def _finish(choice: Mapping[str, Any]) -> str | None:
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) and reason else None
 
 
 def _place(choice: object) -> int:

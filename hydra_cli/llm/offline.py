@@ -19,7 +19,7 @@ from hydra_cli.llm.batch_files import (
     write_requests,
 )
 from hydra_cli.llm.flights import Flight, distinct_answers
-from hydra_cli.llm.provider_calls import Caller
+from hydra_cli.llm.provider_calls import Caller, why_ended
 from hydra_cli.llm.providers import Endpoint
 
 
@@ -86,7 +86,11 @@ class Supply:
             completion = sum(counts)
         stop = request.sampling.stop
         answers = tuple((clean_answer(text, stop), value) for text, value in each.answers)
-        return StoredCall(each.start, answers, prompt, completion)
+        finishes = tuple(
+            why_ended(reason, text, stop)
+            for (text, _), reason in zip(each.answers, each.finishes, strict=True)
+        )
+        return StoredCall(each.start, answers, prompt, completion, finishes=finishes)
 
 
 class Supplied:

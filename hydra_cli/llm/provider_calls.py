@@ -279,7 +279,7 @@ class Caller:
             thought = thought or bool(reasoning) or has_reasoning(content)
             raw.append(f"{reasoning}{content}")
             answers.append((clean_answer(content, request.sampling.stop), _mean_logprob(choice)))
-            finishes.append(_why_ended(choice, content, request.sampling.stop))
+            finishes.append(why_ended(choice.finish_reason, content, request.sampling.stop))
             if choice.finish_reason == "content_filter" and not answers[-1][0]:
                 self._note(f"{self.endpoint.model}: the content filter emptied some answers")
         if not answers:
@@ -332,9 +332,8 @@ def _possible(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def _why_ended(choice: Any, content: str, stop: Sequence[str]) -> str | None:
+def why_ended(reason: Any, content: str, stop: Sequence[str]) -> str | None:
     """The provider's word, but "stop" where a server that knows no stop strings went on."""
-    reason = choice.finish_reason
     if reason == "length" and any(mark in strip_reasoning(content).strip() for mark in stop):
         return "stop"
     return str(reason) if reason else None

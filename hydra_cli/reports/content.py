@@ -166,6 +166,7 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
             ("method", "scored", "calls", "setup calls", "tokens", "cost", "seconds"),
             tuple(_price(method, result) for method in methods),
         ),
+        *_contrasts(result),
         Text(
             f"Trained on {result.train_examples} examples of {result.train_users} users."
             if result.train_examples
@@ -190,6 +191,33 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
     if found:
         blocks += [Heading(level, "Example answers"), Text(rule, "note"), *found]
     return blocks
+
+
+def _contrasts(result: TaskResult) -> list[Block]:
+    if not result.contrasts:
+        return []
+    rows = tuple(
+        (
+            each.method,
+            each.against.removeprefix(each.method),
+            f"{each.points.value:+.3f}",
+            f"{each.points.low:+.3f} … {each.points.high:+.3f}",
+            f"{each.points.above_zero:.0%}",
+        )
+        for each in result.contrasts
+    )
+    columns = ("method", "changed", "difference", "95 % interval", "above 0")
+    about = f"{result.task}: mean quality as it is, minus with one thing changed"
+    blocks: list[Block] = [Table(about, columns, rows)]
+    if result.donors:
+        blocks.append(Text(OTHERS, "note"))
+    return blocks
+
+
+OTHERS = (
+    "@history=other: each user gets the history of the user nearest in length, all else equal; "
+    "the difference is what the right history is worth."
+)
 
 
 def _quality(method: MethodResult, result: TaskResult) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from hydra_cli.evaluation.setting import Setting
 def test_all_are_all_but_the_slow_yardsticks() -> None:
     names = [method.name for method in parse_methods("all")]
     assert set(METHODS) - set(names) == {"hydra-paper", "mof"}
+    assert set(names) - set(METHODS) == {"hydra-pers@n=0", "hydra-pers@n=1"}
     assert [m.name for m in parse_methods("all,mof")] == [*names, "mof"]
 
 
@@ -22,7 +23,7 @@ def test_the_names_that_the_documentation_promises() -> None:
         if method.family == "prompt":
             assert method.name.startswith(("zero-shot", "icl", "rag", "pag"))
         if method.family == "no LLM":
-            assert method.name.startswith(("majority", "median", "knn"))
+            assert method.name.startswith(("majority", "median", "knn", "lead"))
 
 
 def test_lists_keep_their_order_and_drop_repeats() -> None:
