@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from hydra_cli.pipeline.personalization import Personalization
     from hydra_cli.store.archives import Manifest
     from hydra_cli.store.contract import Store
-    from hydra_cli.store.forgetting import Erased
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.scope import Erased
     from hydra_cli.workflows.ask_many import Drafted
     from hydra_cli.workflows.fit import FitReport
     from hydra_cli.workflows.ingest import IngestReport
@@ -123,12 +122,14 @@ class Hydra:
         progress: OnProgress | None = None,
         **settings: Any,
     ) -> Hydra:
-        """A store for tests: records in memory, heads in a folder that ``close`` removes."""
+        """A store in memory, for tests; kept answers lie in a folder that ``close`` removes."""
+        from hydra_cli.store.folder import StoreFolder
         from hydra_cli.store.memory import MemoryHistoryStore
 
         folder = tempfile.TemporaryDirectory(prefix="hydra-pers-")
         chosen = _overridden(Settings(store=Path(folder.name)), settings)
-        made = cls(MemoryHistoryStore(), chosen, encoder=encoder, chat=chat, progress=progress)
+        store = MemoryHistoryStore(answers=StoreFolder(chosen.store).answers)
+        made = cls(store, chosen, encoder=encoder, chat=chat, progress=progress)
         made._closing.callback(folder.cleanup)
         return made
 
@@ -176,7 +177,7 @@ class Hydra:
         report = ingest(
             found,
             self.store,
-            ingest_setup.learner(self.settings, kind),
+            ingest_setup.learner(self.settings, self.store, ingest_setup.given_kind(kind)),
             self.settings.tasks,
             options=ingest_setup.options(mapped, task=task, user=user, restore=False),
             stdin=io.BytesIO(lines.encode()),
@@ -199,12 +200,12 @@ class Hydra:
 
     def forget(self, user: str, *, task: str | None = None, record: str | None = None) -> Erased:
         """Erase a user's records, vectors, heads and kept answers for good."""
-        from hydra_cli.store.forgetting import Scope
-        from hydra_cli.workflows import forget
+        from hydra_cli.store.scope import Scope
+        from hydra_cli.workflows.forget import plan_forget
 
-        store, scope = self._on_disk(), Scope(user, task, record)
-        forget.plan_forget(store, scope)
-        return forget.forget(store, scope)
+        scope = Scope(user, task, record)
+        plan_forget(self.store, scope)
+        return self.store.forget(scope)
 
     def export(
         self, target: str | Path, *, users: Sequence[str] = (), format: str = "jsonl"
@@ -212,7 +213,7 @@ class Hydra:
         """Write some users, or with none named the whole store, in an open format."""
         from hydra_cli.workflows.transfer import export_users
 
-        return export_users(self._on_disk(), Path(target), users, format)
+        return export_users(self.store, Path(target), users, format)
 
     # -- learning and answering
 
@@ -489,18 +490,9 @@ class Hydra:
                 self._chats[name] = open_chat(self.settings, model=name, on_note=self._on_note)
             return self._chats[name]
 
-    def _on_disk(self) -> LanceHistoryStore:
-        from hydra_cli.store.lancedb_store import LanceHistoryStore
-
-        if not isinstance(self.store, LanceHistoryStore):
-            raise UsageError("a store in memory can't do this", hint="open one on disk")
-        return self.store
-
     def _reload_tasks(self) -> None:
         """Tasks that an ingest has just learned."""
-        from hydra_cli.store.task_file import load_tasks
-
-        tasks = {**self.settings.tasks, **load_tasks(self.settings.store)}
+        tasks = {**self.settings.tasks, **self.store.tasks()}
         self.settings = replace(self.settings, tasks=tasks)
 
     def _watched(self) -> Progress:

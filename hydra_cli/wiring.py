@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def open_store(settings: Settings, *, create: bool = False) -> Store:
     """The store of ``settings.store``; NotFound where there is none and ``create`` is off."""
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lance_store import LanceStore
 
-    return LanceHistoryStore.open(settings.store, create=create)
+    return LanceStore.open(settings.store, create=create)
 
 
 def open_encoder(settings: Settings, *, kept: Path | None = None) -> TextEncoder:

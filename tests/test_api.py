@@ -15,7 +15,8 @@ import hydra_cli
 from hydra_cli import Hydra, NotFound, UsageError
 from hydra_cli.cli.app import run
 from hydra_cli.core.protocols import ChatRequest
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.ask_many import AHEAD
 
 THINGS = ("mug", "lamp", "tray", "bowl", "vase", "clock", "plate", "chair")
@@ -214,8 +215,9 @@ def test_a_store_in_memory_does_the_same() -> None:
         hydra.fit()
         assert hydra.ask("Is the mug safe?").text.startswith("Is the mug safe?")
         folder = hydra.settings.store
-        with pytest.raises(UsageError):
-            hydra.forget("mia")
+        assert hydra.export(folder / "out.zip").records == len(THINGS)
+        assert hydra.forget("mia").heads == 1
+        assert hydra.users() == []
     assert told
     assert not folder.exists()
 

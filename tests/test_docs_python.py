@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hydra_cli import wiring
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)

@@ -51,9 +51,9 @@ def test_help_and_version_load_nothing_heavy(arguments: tuple[str, ...]) -> None
 
 @pytest.fixture
 def filled(home: Path, records: list[Record]) -> Path:
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.lance_store import LanceStore
 
-    LanceHistoryStore.open(home, create=True).add(records)
+    LanceStore.open(home, create=True).add(records)
     save_task(home, PRESETS["LaMP_2N"].with_labels(["sports", "comedy"]))
     return home
 

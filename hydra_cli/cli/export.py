@@ -33,10 +33,10 @@ def export(
 
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.wiring import open_store
     from hydra_cli.workflows.transfer import export_users
 
-    opened = LanceHistoryStore.open(load_settings(store).store, create=False)
+    opened = open_store(load_settings(store))
     manifest = export_users(opened, to, users or [], format)
     if json:
         print_json({"to": str(to), **asdict(manifest)})

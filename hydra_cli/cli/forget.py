@@ -32,19 +32,19 @@ def forget(
 
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
-    from hydra_cli.store.forgetting import Scope
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.scope import Scope
+    from hydra_cli.wiring import open_store
     from hydra_cli.workflows import forget as workflow
 
     settings = load_settings(store)
-    opened = LanceHistoryStore.open(settings.store, create=False)
+    opened = open_store(settings)
     scope = Scope(user, task, record)
     plan = workflow.plan_forget(opened, scope)
     for line in workflow.described(plan):
         say(f"{'would erase' if dry_run else 'to erase'}: {line}")
     if not (dry_run or yes):
         typer.confirm("Erase it for good?", abort=True, err=True)
-    erased = plan if dry_run else workflow.forget(opened, scope)
+    erased = plan if dry_run else opened.forget(scope)
     if not dry_run:
         say("erased; nothing of it is left in the store's folder")
     notes = workflow.remaining(opened, settings, scope)

@@ -98,15 +98,16 @@ def ingest(
         keep=keep or (),
     )
     sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
-    learner = ingest_setup.learner(settings, kind)
+    known = ingest_setup.given_kind(kind)
     with (
         ingest_setup.reject_log(rejects, sources, sys.stdout) as log,
         progress_bar(OPENING) as progress,
     ):
+        opened = open_store(settings, create=True)
         report = run(
             sources,
-            open_store(settings, create=True),
-            learner,
+            opened,
+            ingest_setup.learner(settings, opened, known),
             settings.tasks,
             options=options,
             stdin=stdin,

@@ -17,13 +17,12 @@ def reindex(
     from hydra_cli.cli.progress import progress_bar
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.config import load_settings
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
-    from hydra_cli.wiring import open_encoder
+    from hydra_cli.wiring import open_encoder, open_store
     from hydra_cli.workflows.reindex import reindex as run
 
     configured = load_settings(store)
     settings = configured.override(encoder=encoder)
-    opened = LanceHistoryStore.open(settings.store, create=False)
+    opened = open_store(settings)
     with progress_bar() as bar:
         done = run(
             opened,

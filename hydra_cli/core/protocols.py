@@ -1,7 +1,7 @@
 """What the domain needs from the edge.
 
-Backends implement these; workflows receive them. Tests pass the fakes of
-``hydra_cli.store.memory`` through the same door.
+Rooms at the edge implement these; workflows receive them. Tests pass fakes
+through the same door: a hash encoder, a scripted LLM, a store in memory.
 """
 
 from __future__ import annotations

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hydra_cli.core.protocols import HistoryStore
 
 if TYPE_CHECKING:
+    from hydra_cli.core.protocols import Progress, TextEncoder
+    from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.core.weights import Weights
+    from hydra_cli.store.archives import Manifest
+    from hydra_cli.store.exporting import Format
+    from hydra_cli.store.folder import EncoderInfo
+    from hydra_cli.store.importing import Imported
+    from hydra_cli.store.scope import Erased, Scope
 
 
 class WeightStore(Protocol):
@@ -40,10 +48,15 @@ class WeightStore(Protocol):
 
 
 class Store(HistoryStore, Protocol):
-    """Records, vectors, bases and heads."""
+    """Everything of one store: records, vectors, weights, tasks, forgetting, archives."""
 
     @property
     def weights(self) -> WeightStore: ...
+
+    @property
+    def encoder(self) -> EncoderInfo | None:
+        """The encoder whose vectors the store holds, or None before the first vector."""
+        ...
 
     def save_fit(
         self,
@@ -57,5 +70,45 @@ class Store(HistoryStore, Protocol):
         """Keep what a fit made; a user forgotten meanwhile doesn't come back as a head.
 
         ``base`` None: the one there is stays. ``new_base``: older heads don't stand on it.
+        """
+        ...
+
+    def tasks(self) -> dict[str, TaskSpec]:
+        """The tasks recognised at ingest, by name; StoreError where their file is damaged."""
+        ...
+
+    def save_task(self, spec: TaskSpec) -> TaskSpec:
+        """Keep a task; labels of a classification join those already kept. What was kept."""
+        ...
+
+    def would_forget(self, scope: Scope) -> Erased:
+        """What ``forget`` would erase; NotFound where there is nothing of it."""
+        ...
+
+    def forget(self, scope: Scope) -> Erased:
+        """Erase the scope for good, with the vectors, heads, labels and answers it led to.
+
+        An ingest of the same source doesn't bring it back, unless it says ``restore``.
+        """
+        ...
+
+    def tasks_of_record(self, user: str, record: str) -> list[str]:
+        """The tasks in which the user has a record of this id."""
+        ...
+
+    def export(self, target: Path, *, users: Sequence[str], format: Format) -> Manifest:
+        """Write users (none named: the whole store) to a new folder, tar or zip."""
+        ...
+
+    def import_archive(self, path: Path, *, restore: bool) -> Imported:
+        """Add an export: checked to its last row before anything changes."""
+        ...
+
+    def reindex(
+        self, encoder: TextEncoder, *, closed: Callable[[str], bool], progress: Progress
+    ) -> tuple[int, bool]:
+        """Make every vector anew: how many records, and whether the encoder is another.
+
+        ``closed`` tells the tasks whose outputs are not embedded.
         """
         ...

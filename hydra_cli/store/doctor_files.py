@@ -144,7 +144,7 @@ def check_weights(folder: StoreFolder, users: set[str], encoder: str | None) -> 
             found.append(problem("base", f"{path.name} is of another encoder", hint=hint))
     known = {name_of(user) for user in users}
     heads = 0
-    for path in sorted(folder.heads.glob("*/*.safetensors")):
+    for path in folder.every_head():
         heads += 1
         fault = _fault(path, bases, known)
         if fault is not None:

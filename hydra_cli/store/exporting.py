@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hydra_cli import __version__
-from hydra_cli.core.errors import NotFound
+from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.files import name_of, os_errors, private_folder
 from hydra_cli.store import tables
 from hydra_cli.store.archives import (
@@ -43,6 +43,9 @@ def export_store(
     store: OpenTables, target: Path, *, users: Sequence[str] = (), format: Format = "jsonl"
 ) -> Manifest:
     """Write users (default: all) to a new folder, or to a tar or zip where the name ends so."""
+    inside = target.resolve()
+    if store.folder.root.resolve() in [inside, *inside.parents]:
+        raise UsageError("an export can't go into the store's own folder", hint="name another --to")
     check_target(target)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     packed = partial.with_name(partial.name + ".tar")

@@ -41,6 +41,24 @@ class EncoderInfo:
     name: str | None = None
 
 
+def check_same_encoder(held: EncoderInfo, given: EncoderInfo) -> None:
+    """StoreError where the store holds vectors of another encoder, or of another size."""
+    if held.fingerprint != given.fingerprint:
+        raise StoreError(
+            f"the store's vectors were made by {_named(held)}, these by {_named(given)}",
+            hint="`hydra-pers reindex --encoder NAME` embeds every record again",
+        )
+    if held.dimension != given.dimension:
+        raise StoreError(
+            f"vectors of dimension {given.dimension} don't fit the store's {held.dimension}",
+            hint="`hydra-pers reindex` embeds every record again",
+        )
+
+
+def _named(encoder: EncoderInfo) -> str:
+    return encoder.name or f"encoder {encoder.fingerprint[:12]}"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreCard:
     """``store.json``."""
@@ -85,6 +103,9 @@ class StoreFolder:
     def head_files(self, task: str, recipe: str) -> list[Path]:
         """Every user's head of a task."""
         return sorted(self.heads.glob(f"*/{name_of(task)}.{recipe}.safetensors"))
+
+    def every_head(self) -> list[Path]:
+        return sorted(self.heads.glob("*/*.safetensors"))
 
     def base_file(self, task: str, recipe: str) -> Path:
         return self.models / name_of(task) / f"base.{recipe}.safetensors"

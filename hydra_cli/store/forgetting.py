@@ -10,43 +10,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from hydra_cli.core.errors import NotFound
 from hydra_cli.core.files import name_of
 from hydra_cli.store import tables, upkeep
+from hydra_cli.store.answers import forget_answers
 from hydra_cli.store.dedup import mark_forgotten
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.journal import Unfinished, noted_work
 from hydra_cli.store.keys import key_of
 from hydra_cli.store.open_tables import OpenTables
+from hydra_cli.store.scope import Erased, Scope, nothing_of
 from hydra_cli.store.task_file import drop_task, keep_labels, load_tasks
 
 OPERATION = "forget"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What to forget: a user, one task of theirs, or one record id."""
-
-    user: str
-    task: str | None = None
-    record: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What was, or would be, erased."""
-
-    records: int
-    vectors: int
-    heads: int
-    work_files: int
-    cached_answers: bool
-    backups: int
 
 
 def preview(store: OpenTables, scope: Scope) -> Erased:
@@ -65,13 +45,10 @@ def preview(store: OpenTables, scope: Scope) -> Erased:
             cached_answers=store.folder.answers.is_file(),
             backups=_count(store.folder.backups),
         )
-    whole = scope.task is None and scope.record is None
-    if not (erased.records or erased.vectors or erased.heads or (whole and erased.work_files)):
-        what = "records" if scope.record is None else f"record {scope.record!r}"
-        raise NotFound(
-            f"the store holds no {what} of user {scope.user!r}",
-            hint="`hydra-pers users` lists the users, `hydra-pers history USER --json` the ids",
-        )
+    if not (
+        erased.records or erased.vectors or erased.heads or (scope.whole and erased.work_files)
+    ):
+        raise nothing_of(scope)
     return erased
 
 
@@ -106,9 +83,9 @@ def _erase(store: OpenTables, scope: Scope) -> None:
     mark_forgotten(store, _marks(store, scope))
     for path in _heads(store, scope, keys) + store.folder.work_of(scope.user):
         _remove(path)
-    if scope.task is None and scope.record is None:
+    if scope.whole:
         _remove(store.folder.heads_of(scope.user))
-    _forget_answers(store, scope.user)
+    forget_answers(store.folder.answers, [scope.user])
     _forget_labels(store, scope, {task for *_, task in keys})
     _remove(store.folder.backups)
     for name in [*_vector_tables(store), tables.RECORDS]:
@@ -150,7 +127,7 @@ def _marks(store: OpenTables, scope: Scope) -> list[tuple[str, ...]]:
 def _heads(store: OpenTables, scope: Scope, keys: list[tuple[int, int, str]]) -> list[Path]:
     """Heads that saw what is forgotten: the next fit makes new ones."""
     files = sorted(path for path in store.folder.heads_of(scope.user).glob("*") if path.is_file())
-    if scope.task is None and scope.record is None:
+    if scope.whole:
         return files
     tasks = {scope.task} if scope.task is not None else {task for *_, task in keys}
     names = tuple(name_of(task) for task in tasks)
@@ -160,17 +137,6 @@ def _heads(store: OpenTables, scope: Scope, keys: list[tuple[int, int, str]]) ->
 
 def _vector_tables(store: OpenTables) -> list[str]:
     return [name for name in store.table_names() if tables.is_vector_table(name)]
-
-
-def _forget_answers(store: OpenTables, user: str) -> None:
-    if store.folder.answers.is_file():
-        from hydra_cli.llm.answer_cache import AnswerCache
-
-        cache = AnswerCache(store.folder.answers)
-        try:
-            cache.forget(user)
-        finally:
-            cache.close()
 
 
 def _forget_labels(store: OpenTables, scope: Scope, names: set[str]) -> None:

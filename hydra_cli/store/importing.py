@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,10 @@ from hydra_cli.store.rows import mixed_keys
 from hydra_cli.store.task_file import FILE as TASKS
 
 OPERATION = "import"
+OTHER_ENCODER = (
+    "the archive's vectors are of another encoder and were left out; "
+    "they are made again when they are needed"
+)
 _BATCH = 20_000
 _LINE_BYTES = 64 * 1024 * 1024
 _HEADER_BYTES = 100 * 1024 * 1024
@@ -49,12 +53,17 @@ class Imported:
 
 def import_archive(path: Path, root: Path, *, restore: bool = False) -> Imported:
     """Add an archive to the store at ``root``, which is made where there is none."""
+    return import_into(path, lambda: LanceHistoryStore.open(root, create=True), restore=restore)
+
+
+def import_into(path: Path, opened: Callable[[], LanceHistoryStore], *, restore: bool) -> Imported:
+    """Check an archive to its end, then open the store and add it."""
     with open_archive(path) as archive:
         manifest = archive.verified()
         _check_contents(archive, manifest)
-        store = LanceHistoryStore.open(root, create=True)
+        store = opened()
         done = Imported()
-        with store_errors(root, "import into"), store.lock.held():
+        with store_errors(store.folder.root, "import into"), store.lock.held():
             # Users whose records were refused as forgotten: their heads stay out, too.
             refused: set[str] = set()
             with store.noted(OPERATION, what=path.name):
@@ -191,10 +200,7 @@ def _add_vectors(
         return
     held = store.encoder
     if held is not None and held.fingerprint != manifest.encoder.fingerprint:
-        done.notes.append(
-            "the archive's vectors are of another encoder and were left out; "
-            "they are made again when they are needed"
-        )
+        done.notes.append(OTHER_ENCODER)
         return
     name = store.vectors_for_writing(manifest.encoder)
     known = mixed_keys(store.dataset(tables.RECORDS).to_table(columns=["user_key", "record_key"]))
@@ -229,10 +235,15 @@ def _add_files(
         elif target.read_bytes() != data:
             done.kept += 1
     if done.kept:
-        done.notes.append(
-            f"{done.kept} of the archive's heads, bases or task lists differ from the store's, "
-            "which were kept"
-        )
+        done.notes.append(kept_note(done.kept))
+
+
+def kept_note(count: int) -> str:
+    """What is said where the store kept its own."""
+    return (
+        f"{count} of the archive's heads, bases or task lists differ from the store's, "
+        "which were kept"
+    )
 
 
 def _bad(name: str, what: str) -> DataError:

@@ -8,10 +8,10 @@ again on the newest version where upkeep removed the one they were reading.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,27 +38,22 @@ from hydra_cli.store.migrations import migrate
 from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.recovery import recover_store
 from hydra_cli.store.updating import Match, corrected, replace
-from hydra_cli.store.weight_files import WeightFiles
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors
-    from hydra_cli.core.weights import Weights
 
 log = logging.getLogger("hydra_cli.store")
+Opened = TypeVar("Opened", bound="LanceHistoryStore")
 
 _SPARE_ROWS = 64
 """More rows than asked for are taken by their keys, as keys are hashes and texts decide."""
 
 
 class LanceHistoryStore(OpenTables):
-    """Everything of one store's folder. ``open`` it."""
-
-    def __init__(self, folder: StoreFolder) -> None:
-        super().__init__(folder)
-        self.weights = WeightFiles(folder)
+    """Users' records and vectors in one folder. ``open`` it."""
 
     @classmethod
-    def open(cls, path: Path, *, create: bool) -> LanceHistoryStore:
+    def open(cls: type[Opened], path: Path, *, create: bool) -> Opened:
         """The store at ``path``; NotFound where there is none and ``create`` is off."""
         folder = StoreFolder(path)
         with store_errors(path, "open"):
@@ -173,21 +168,6 @@ class LanceHistoryStore(OpenTables):
                     rows, on_bad_vectors="null"
                 )
                 upkeep.upkeep(table)
-
-    def save_fit(
-        self,
-        task: str,
-        recipe: str,
-        *,
-        base: Weights | None,
-        heads: Mapping[str, Weights],
-        new_base: bool,
-    ) -> None:
-        """Keep what a fit made; a user forgotten meanwhile doesn't come back as a head."""
-        with self.lock.held():
-            left = dict(self.users_of(task))
-            kept = {user: head for user, head in heads.items() if left.get(user)}
-            self.weights.write(task, recipe, base=base, heads=kept, new_base=new_base)
 
     # -- reading
 

@@ -8,10 +8,9 @@ from typing import TypeVar
 import lance
 from lancedb.table import Table
 
-from hydra_cli.core.errors import StoreError
 from hydra_cli.store import tables
 from hydra_cli.store.errors import FOREIGN, store_errors
-from hydra_cli.store.folder import EncoderInfo, StoreFolder
+from hydra_cli.store.folder import EncoderInfo, StoreFolder, check_same_encoder
 from hydra_cli.store.lock import WriterLock
 
 T = TypeVar("T")
@@ -90,22 +89,10 @@ class OpenTables:
         if card.encoder is not None and card.encoder.fingerprint != encoder.fingerprint:
             held = self.vector_table()
             if held is not None and self.dataset(held).count_rows():
-                raise StoreError(
-                    f"the store's vectors were made by {_named(card.encoder)}, "
-                    f"these by {_named(encoder)}",
-                    hint="`hydra-pers reindex --encoder NAME` embeds every record again",
-                )
+                check_same_encoder(card.encoder, encoder)
         if card.encoder is None or card.encoder.fingerprint != encoder.fingerprint:
             self.folder.save_card(card.with_encoder(encoder))
-        elif card.encoder.dimension != encoder.dimension:
-            raise StoreError(
-                f"vectors of dimension {encoder.dimension} don't fit the store's "
-                f"{card.encoder.dimension}",
-                hint="`hydra-pers reindex` embeds every record again",
-            )
+        else:
+            check_same_encoder(card.encoder, encoder)
         self.create_vector_table(encoder)
         return name
-
-
-def _named(encoder: EncoderInfo) -> str:
-    return encoder.name or f"encoder {encoder.fingerprint[:12]}"

@@ -43,7 +43,7 @@ def save_task(folder: Path, spec: TaskSpec) -> TaskSpec:
     """Keep a task; labels of a classification join those already kept. What was kept."""
 
     def join(known: dict[str, TaskSpec]) -> dict[str, TaskSpec]:
-        return {**known, spec.name: _joined(known.get(spec.name), spec)}
+        return {**known, spec.name: joined(known.get(spec.name), spec)}
 
     return _change(folder, join)[spec.name]
 
@@ -65,7 +65,8 @@ def drop_task(folder: Path, name: str) -> None:
     _change(folder, lambda known: {key: spec for key, spec in known.items() if key != name})
 
 
-def _joined(known: TaskSpec | None, spec: TaskSpec) -> TaskSpec:
+def joined(known: TaskSpec | None, spec: TaskSpec) -> TaskSpec:
+    """What is kept of a task met again: labels join those that are known."""
     if known is None or known.kind != spec.kind or spec.kind != "classification":
         return spec
     return replace(spec, labels=tuple(sorted({*known.labels, *spec.labels})))

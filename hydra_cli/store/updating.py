@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from hydra_cli.core.record_building import unix_lines
 from hydra_cli.store import tables, upkeep
+from hydra_cli.store.answers import forget_answers
 from hydra_cli.store.dedup import where_any
 from hydra_cli.store.journal import Unfinished, noted_work
 from hydra_cli.store.open_tables import OpenTables
@@ -96,7 +97,7 @@ def replace(store: OpenTables, rows: pa.Table, gone: Mapping[int, tuple[int, int
         for name in store.table_names():
             if tables.is_vector_table(name):
                 store.table(name).delete(where)
-        _forget_answers(store, set(rows.take(list(gone))["user"].to_pylist()))
+        forget_answers(store.folder.answers, set(rows.take(list(gone))["user"].to_pylist()))
         merge = store.table(tables.RECORDS).merge_insert(["user_key", "seq"])
         merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
         _purge(store)
@@ -113,18 +114,6 @@ def _purge(store: OpenTables) -> None:
     for name in store.table_names():
         if name == tables.RECORDS or tables.is_vector_table(name):
             upkeep.purge_deleted(store.table(name))
-
-
-def _forget_answers(store: OpenTables, users: set[str]) -> None:
-    if store.folder.answers.is_file():
-        from hydra_cli.llm.answer_cache import AnswerCache
-
-        cache = AnswerCache(store.folder.answers)
-        try:
-            for user in sorted(users):
-                cache.forget(user)
-        finally:
-            cache.close()
 
 
 def _lists(table: pa.Table, columns: Sequence[str]) -> list[tuple[Any, ...]]:

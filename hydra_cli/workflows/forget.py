@@ -5,35 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import NotFound, UsageError
-from hydra_cli.store import forgetting as store_forget
-from hydra_cli.store.forgetting import Erased, Scope
+from hydra_cli.store.scope import Erased, Scope
 from hydra_cli.workflows.choosing import unknown_user
 
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.contract import Store
 
 
-def plan_forget(store: LanceHistoryStore, scope: Scope) -> Erased:
+def plan_forget(store: Store, scope: Scope) -> Erased:
     """What would be erased; UsageError where a record id stands in several tasks."""
     if scope.record is not None and scope.task is None:
-        tasks = store_forget.tasks_of_record(store, scope)
+        tasks = store.tasks_of_record(scope.user, scope.record)
         if len(tasks) > 1:
             raise UsageError(
                 f"record {scope.record!r} stands in several tasks: {', '.join(tasks)}",
                 hint="say which with --task",
             )
     try:
-        return store_forget.preview(store, scope)
+        return store.would_forget(scope)
     except NotFound:
         if store.tasks_of(scope.user):
             raise
         raise unknown_user(store, scope.user) from None
-
-
-def forget(store: LanceHistoryStore, scope: Scope) -> Erased:
-    """Erase the scope for good."""
-    return store_forget.erase(store, scope)
 
 
 def described(erased: Erased) -> list[str]:
@@ -52,7 +46,7 @@ def described(erased: Erased) -> list[str]:
     return lines
 
 
-def remaining(store: LanceHistoryStore, settings: Settings, scope: Scope) -> list[str]:
+def remaining(store: Store, settings: Settings, scope: Scope) -> list[str]:
     """What still knows of the user, in plain words."""
     notes = []
     if store.weights.any_base():

@@ -8,23 +8,24 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.recognition import FIELDS
 from hydra_cli.core.record_building import Rejected, checked_id
-from hydra_cli.core.tasks import KINDS
+from hydra_cli.core.tasks import KINDS, Kind
 from hydra_cli.core.time_rules import given_rule
 from hydra_cli.readers import find_files
 from hydra_cli.readers.reject_file import RejectFile, RejectStream
 from hydra_cli.readers.streams import known_encoding, unless_empty
-from hydra_cli.store.task_file import load_tasks, save_task
 from hydra_cli.workflows.configure import given_task_keys
 from hydra_cli.workflows.ingest import IngestOptions
 from hydra_cli.workflows.task_learning import TaskLearner
+
+if TYPE_CHECKING:
+    from hydra_cli.store.contract import Store
 
 
 def options(
@@ -134,17 +135,21 @@ def _piped(stdin: BinaryIO) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def learner(settings: Settings, kind: str | None) -> TaskLearner:
-    """Tasks of the settings and those learned earlier, kept in the store's folder."""
+def given_kind(kind: str | None) -> Kind | None:
+    """The kind that was named; UsageError where there is no such kind."""
     known = next((k for k in KINDS if k == kind), None)
     if kind is not None and known is None:
         raise UsageError(f"--kind can't be {kind!r}", hint=f"it is one of {', '.join(KINDS)}")
-    saved = load_tasks(settings.store)
+    return known
+
+
+def learner(settings: Settings, store: Store, kind: Kind | None) -> TaskLearner:
+    """Tasks of the settings and those that the store learned earlier."""
     return TaskLearner(
         settings.tasks,
-        saved,
-        partial(save_task, settings.store),
-        kind=known,
+        store.tasks(),
+        store.save_task,
+        kind=kind,
         given=given_task_keys(settings.store),
     )
 

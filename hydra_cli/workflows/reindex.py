@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.protocols import Progress, TextEncoder
-from hydra_cli.store.folder import EncoderInfo
-from hydra_cli.store.reindexing import Reindex
 
 if TYPE_CHECKING:
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.contract import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Reindexed:
 
 
 def reindex(
-    store: LanceHistoryStore,
+    store: Store,
     encoder: TextEncoder,
     *,
     closed: Callable[[str], bool],
@@ -35,21 +33,5 @@ def reindex(
 
     With another encoder, an interrupted run goes on where it stopped.
     """
-    info = EncoderInfo(encoder.fingerprint, encoder.dimension, encoder.name)
-    work = Reindex(store, info, closed)
-    done = 0
-
-    with store.noted("reindex", counted=True) as note:
-
-        def advance(records: int) -> None:
-            nonlocal done
-            done += records
-            note.reached(done)
-            progress.advance(records)
-
-        while True:
-            progress.start("embedding", work.pending())
-            work.run(encoder.encode, advance)
-            if work.finish():
-                bases = store.weights.any_base()
-                return Reindexed(done, encoder.name, work.changed, bases)
+    records, changed = store.reindex(encoder, closed=closed, progress=progress)
+    return Reindexed(records, encoder.name, changed, store.weights.any_base())

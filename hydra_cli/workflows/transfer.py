@@ -8,29 +8,24 @@ from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import UsageError
 from hydra_cli.store.archives import Manifest
-from hydra_cli.store.exporting import Format, export_store
+from hydra_cli.store.exporting import Format
 from hydra_cli.store.importing import Imported, import_archive
 from hydra_cli.workflows.choosing import choose_user
 
 if TYPE_CHECKING:
-    from hydra_cli.store.lancedb_store import LanceHistoryStore
+    from hydra_cli.store.contract import Store
 
 FORMATS: tuple[Format, ...] = ("jsonl", "parquet")
 
 
-def export_users(
-    store: LanceHistoryStore, target: Path, users: Sequence[str], format: str
-) -> Manifest:
+def export_users(store: Store, target: Path, users: Sequence[str], format: str) -> Manifest:
     """Some users, or with none named the whole store."""
     chosen = next((known for known in FORMATS if known == format), None)
     if chosen is None:
         raise UsageError(f"--format can't be {format!r}", hint=f"one of: {', '.join(FORMATS)}")
-    inside = target.expanduser().resolve()
-    if store.folder.root.resolve() in [inside, *inside.parents]:
-        raise UsageError("an export can't go into the store's own folder", hint="name another --to")
     for user in users:
         choose_user(store, user)
-    return export_store(store, target.expanduser(), users=users, format=chosen)
+    return store.export(target.expanduser(), users=users, format=chosen)
 
 
 def import_users(path: Path, root: Path, *, restore: bool) -> Imported:

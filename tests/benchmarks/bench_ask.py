@@ -25,12 +25,12 @@ from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.records import Candidate, History, Query, QueryContext, Record
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.pipeline.contexts import load_context
 from hydra_cli.pipeline.personalization import personalization
-from hydra_cli.store.lancedb_store import LanceHistoryStore
-from hydra_cli.store.memory import ScriptedChat
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.workflows.ask import ask
 
 TASK = TaskSpec("headlines", "generation", "Write the headline.")
@@ -45,7 +45,7 @@ def texts(count: int, length: int, seed: int) -> list[str]:
     return [" ".join(WORDS[i] for i in row) for row in ranks]
 
 
-def fill(store: LanceHistoryStore, encoder: HFEncoder, user: str, count: int) -> None:
+def fill(store: LanceStore, encoder: HFEncoder, user: str, count: int) -> None:
     """Records with random vectors: how long a search takes doesn't depend on what they mean."""
     inputs, outputs = texts(count, 40, 1), texts(count, 10, 2)
     records = [
@@ -78,7 +78,7 @@ def letters(count: int, length: int, seed: int) -> list[str]:
     return found
 
 
-def score_letters(encoder: HFEncoder, store: LanceHistoryStore, rounds: int) -> tuple[float, float]:
+def score_letters(encoder: HFEncoder, store: LanceStore, rounds: int) -> tuple[float, float]:
     """Milliseconds of scoring 8 candidates of 200 words, and of encoding as many alone."""
     own, drawn = letters(1000, 200, 6), letters(16 * (rounds + 1), 200, 7)
     rows = np.random.default_rng(8).normal(size=(1000, encoder.dimension)).astype(np.float32)
@@ -119,7 +119,7 @@ def main() -> None:
     answers = texts(2000, 10, 5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "store")
-        store = LanceHistoryStore.open(path, create=True)
+        store = LanceStore.open(path, create=True)
         sizes = (1_000, 10_000, 100_000)
         for size in sizes:
             fill(store, encoder, f"u{size}", size)

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from hydra_cli.config import Settings
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.wiring import open_encoder
 from tests.benchmarks.bench_ask import fill
 from tests.llm.fault_server import FaultServer
@@ -65,7 +65,7 @@ def main() -> None:
             "OPENAI_API_KEY": "none",
         }
         encoder = open_encoder(Settings(store=Path(folder), encoder=options.encoder))
-        store = LanceHistoryStore.open(Path(folder), create=True)
+        store = LanceStore.open(Path(folder), create=True)
         for user in range(11):
             fill(store, encoder, f"u{user}", 30 if user else 1000)
         processor_seconds("fit")

@@ -30,7 +30,7 @@ from hydra_cli.store import tables
 from hydra_cli.store import upkeep as store_upkeep
 from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.forgetting import Scope
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 
 DIMENSION = 384
 BATCH = 20_000
@@ -134,7 +134,7 @@ def made_vectors(total: int) -> Iterator[np.ndarray[Any, Any]]:
 
 def run(folder: Path, total: int, users: int) -> Iterator[tuple[str, str, str]]:
     """(what, the store's figure, plain LanceDB's figure)"""
-    store = LanceHistoryStore.open(folder / "store", create=True)
+    store = LanceStore.open(folder / "store", create=True)
     plain = Plain(folder / "plain")
     seconds = {"store": 0.0, "again": 0.0, "plain": 0.0, "plain again": 0.0}
     raw = 0
@@ -202,7 +202,7 @@ def run(folder: Path, total: int, users: int) -> Iterator[tuple[str, str, str]]:
 
 
 def add_vectors(
-    store: LanceHistoryStore,
+    store: LanceStore,
     name: str,
     encoder: EncoderInfo,
     records: list[Record],
@@ -225,7 +225,7 @@ def plain_vectors(records: list[Record], vectors: np.ndarray[Any, Any]) -> pa.Ta
     return pa.table({"user": owners, "id": ids, "vector": flat})
 
 
-def compact(store: LanceHistoryStore, plain: Plain, seconds: dict[str, float]) -> None:
+def compact(store: LanceStore, plain: Plain, seconds: dict[str, float]) -> None:
     begin = time.perf_counter()
     with store.lock.held():
         for name in store.table_names():
@@ -236,9 +236,7 @@ def compact(store: LanceHistoryStore, plain: Plain, seconds: dict[str, float]) -
     seconds["plain"] = time.perf_counter() - begin
 
 
-def reads(
-    when: str, store: LanceHistoryStore, plain: Plain, users: int
-) -> Iterator[tuple[str, str, str]]:
+def reads(when: str, store: LanceStore, plain: Plain, users: int) -> Iterator[tuple[str, str, str]]:
     chosen = np.random.default_rng(1).integers(0, users, 400).tolist()
     query = next(made_vectors(1))[0]
     yield (
@@ -253,9 +251,7 @@ def reads(
     )
 
 
-def folder_size(
-    what: str, store: LanceHistoryStore, plain: Plain, size: float
-) -> tuple[str, str, str]:
+def folder_size(what: str, store: LanceStore, plain: Plain, size: float) -> tuple[str, str, str]:
     ours, theirs = megabytes(store.folder.root), megabytes(plain.folder)
     return (
         f"{what}; raw text and vectors are {size:,.0f} MB",

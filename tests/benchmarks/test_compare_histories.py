@@ -9,7 +9,7 @@ import pytest
 
 from hydra_cli.core.records import History, Query, QueryContext, Record, TrainingExample
 from hydra_cli.core.tasks import PRESETS
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 from tests.benchmarks import compare_histories, suites
 
 ENCODER = HashEncoder(16)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hydra_cli.core.tasks import PRESETS
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 from tests.benchmarks.compare_scorers import controls, interval, quality, recipes_table, show
 from tests.benchmarks.recorded import KeptVectors, read_recorded
 

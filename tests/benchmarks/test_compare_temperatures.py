@@ -8,8 +8,9 @@ import pytest
 
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.pipeline.supervision import SupervisionPlan
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
 from tests.benchmarks.compare_temperatures import compare, load
 
 TINY = Path(__file__).parents[1] / "data" / "lamp_tiny"

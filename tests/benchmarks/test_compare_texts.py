@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 from tests.benchmarks.compare_texts import chosen_texts, measures_of, table
 from tests.benchmarks.recorded_texts import read_texts
 from tests.benchmarks.text_measures import Meaning, Style, rouge

@@ -18,8 +18,9 @@ from hydra_cli.core.answer_shape import line_count
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.models.files import cached_folder
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows import models
 from hydra_cli.workflows.demo import QUESTIONS, SAMPLE, Comparison, Way, closeness, verdict
 

@@ -14,7 +14,8 @@ from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.methods import parse_methods
 from hydra_cli.evaluation.results import TaskResult
 from hydra_cli.evaluation.training import TrainingPlan
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.evaluate import DataLimits, Material, TaskFiles, evaluate, read_files
 
 TINY = Path(__file__).parents[1] / "data" / "lamp_tiny"

@@ -14,7 +14,7 @@ from hydra_cli.core.records import Usage
 from hydra_cli.evaluation import questions as questions_module
 from hydra_cli.evaluation.as_json import predictions_mapping, suite_mapping, task_mapping
 from hydra_cli.evaluation.asking import Price, alone
-from hydra_cli.store.memory import ScriptedChat
+from hydra_cli.llm.scripted import ScriptedChat
 from tests.evaluation.helpers import CONTROLS, PROMPT_ONLY, echo, echo_chat, material, run
 
 TASKS = ("LaMP_2N", "LaMP_2M", "LaMP_3", "LaMP_4", "LaMP_5")

@@ -10,7 +10,7 @@ from hydra_cli.evaluation.asking import request_key
 from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.methods import parse_methods
 from hydra_cli.evaluation.planned import planned_requests
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 from tests.evaluation.helpers import PROMPT_ONLY, SMALL, echo_chat, material, run
 
 

@@ -38,7 +38,7 @@ from hydra_cli.modeling.factorized.recipe import FactorizedRecipe, adapt_prior
 from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.scorer import expected_loss
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 
 ENCODER = HashEncoder(32)
 TOPICS = {

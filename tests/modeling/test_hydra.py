@@ -22,8 +22,8 @@ from hydra_cli.modeling.hydra.pairs import LabelledPair, adapt_pairs, rerank_pai
 from hydra_cli.modeling.hydra.recipe import HydraRecipe
 from hydra_cli.modeling.hydra.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.models.hf_encoder import HFEncoder
-from hydra_cli.store.memory import HashEncoder
 from tests.modeling.yardstick_examples import closed_examples, open_examples
 
 NEWS, HEADLINES = PRESETS["LaMP_2N"], PRESETS["LaMP_4"]

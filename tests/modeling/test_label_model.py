@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from hydra_cli.core.records import History, Record
 from hydra_cli.modeling.factorized import label_model
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 
 ENCODER = HashEncoder(16)
 LABELS = ("sport", "money")

@@ -18,8 +18,8 @@ from hydra_cli.modeling.mof.modules import FACETS, HIDDEN, TOP, FacetHeads, Rout
 from hydra_cli.modeling.mof.pairs import relative_pairs, stage_pairs
 from hydra_cli.modeling.mof.recipe import MofRecipe, mixtures_of
 from hydra_cli.modeling.mof.training import FacetSettings
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.models.hf_encoder import HFEncoder
-from hydra_cli.store.memory import HashEncoder
 from tests.modeling.yardstick_examples import closed_examples, history_of, open_examples
 
 NEWS = PRESETS["LaMP_2N"].with_labels(["sports", "comedy"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hydra_cli.core.errors import StoreError
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.models.kept_encoder import KeptEncoder
-from hydra_cli.store.memory import HashEncoder
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hydra_cli.core.records import Record
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 DIMENSION = 8
@@ -28,11 +28,11 @@ def record(user: str, i: int, *, task: str = "t", text: str = "") -> Record:
     )
 
 
-def opened(path: Path) -> LanceHistoryStore:
-    return LanceHistoryStore.open(path, create=True)
+def opened(path: Path) -> LanceStore:
+    return LanceStore.open(path, create=True)
 
 
-def put_vectors(store: LanceHistoryStore, user: str, *, task: str = "t") -> None:
+def put_vectors(store: LanceStore, user: str, *, task: str = "t") -> None:
     """Unit vectors for every record of a user, output vectors for even ones."""
     own = store.records(user, task=task)
     vectors = []

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hydra_cli import Hydra
-from hydra_cli.store.memory import HashEncoder, ScriptedChat
+from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.doctor import examine
 
 MADE = Path(__file__).parents[1] / "data" / "first_release" / "store.zip"

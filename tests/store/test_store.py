@@ -18,7 +18,7 @@ from hydra_cli.core.errors import DataError, NotFound, StoreError, StoreVersion
 from hydra_cli.core.records import Record
 from hydra_cli.store import updating
 from hydra_cli.store.keys import key_of, keys_of, record_key
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from tests.store.store_helpers import (
     DIMENSION,
     ENCODER,
@@ -33,17 +33,17 @@ HOSTILE = ("../../x", "a" * 1000, "🙂\u202e", "' OR 1=1 --", "", "nul\0nul", "
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LanceHistoryStore:
+def store(tmp_path: Path) -> LanceStore:
     return opened(tmp_path / "store")
 
 
 def test_no_store_is_not_found_and_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        LanceHistoryStore.open(tmp_path / "none", create=False)
+        LanceStore.open(tmp_path / "none", create=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_batch_is_counted_and_a_second_run_adds_nothing(store: LanceHistoryStore) -> None:
+def test_a_batch_is_counted_and_a_second_run_adds_nothing(store: LanceStore) -> None:
     batch = [record("u1", i) for i in range(5)]
     assert store.add(batch).added == 5
     again = store.add([*batch, record("u1", 5)])
@@ -51,7 +51,7 @@ def test_a_batch_is_counted_and_a_second_run_adds_nothing(store: LanceHistorySto
     assert len(store.records("u1")) == 6
 
 
-def test_the_same_key_with_other_content_is_conflicting(store: LanceHistoryStore) -> None:
+def test_the_same_key_with_other_content_is_conflicting(store: LanceStore) -> None:
     first = record("u1", 1)
     store.add([first])
     for change in (
@@ -64,7 +64,7 @@ def test_the_same_key_with_other_content_is_conflicting(store: LanceHistoryStore
     assert store.records("u1") == [first]
 
 
-def test_other_metadata_and_line_breaks_are_no_conflict(store: LanceHistoryStore) -> None:
+def test_other_metadata_and_line_breaks_are_no_conflict(store: LanceStore) -> None:
     first = dataclasses.replace(record("u1", 1), output="a\r\nb", metadata={"region": "x"})
     store.add([first])
     same = dataclasses.replace(first, output="a\nb", metadata={})
@@ -74,7 +74,7 @@ def test_other_metadata_and_line_breaks_are_no_conflict(store: LanceHistoryStore
 
 
 def test_an_update_replaces_record_and_vectors_and_leaves_no_old_text(
-    store: LanceHistoryStore,
+    store: LanceStore,
 ) -> None:
     first = dataclasses.replace(record("u1", 1), output="the old secret reply")
     store.add([first, record("u1", 2)])
@@ -93,13 +93,13 @@ def test_an_update_replaces_record_and_vectors_and_leaves_no_old_text(
 
 
 def test_a_killed_update_is_old_or_new_and_purged_by_the_next_open(
-    store: LanceHistoryStore, monkeypatch: pytest.MonkeyPatch
+    store: LanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = dataclasses.replace(record("u1", 1), output="the old secret reply")
     changed = dataclasses.replace(first, output="the new reply")
     store.add([first])
 
-    def killed(store: LanceHistoryStore) -> None:
+    def killed(store: LanceStore) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -112,20 +112,20 @@ def test_a_killed_update_is_old_or_new_and_purged_by_the_next_open(
     assert list(store.folder.work.glob("op-*")) == []
 
 
-def test_doubles_within_a_batch(store: LanceHistoryStore) -> None:
+def test_doubles_within_a_batch(store: LanceStore) -> None:
     one, other = record("u1", 1), record("u1", 1, text="something else")
     result = store.add([one, one, other])
     assert (result.added, result.present, result.conflicting) == (1, 1, (other,))
 
 
-def test_the_same_id_of_other_users_and_tasks_is_another_record(store: LanceHistoryStore) -> None:
+def test_the_same_id_of_other_users_and_tasks_is_another_record(store: LanceStore) -> None:
     batch = [Record(user, "7", task, "x", "y") for user in "ab" for task in "cd"]
     assert store.add(batch).added == 4
     assert store.tasks_of("a") == [("c", 1), ("d", 1)]
     assert store.users_of("c") == [("a", 1), ("b", 1)]
 
 
-def test_order_and_limit(store: LanceHistoryStore) -> None:
+def test_order_and_limit(store: LanceStore) -> None:
     def at(id_: str, day: int | None) -> Record:
         time = None if day is None else START + timedelta(days=day)
         return Record("u", id_, "t", id_, id_, time)
@@ -139,7 +139,7 @@ def test_order_and_limit(store: LanceHistoryStore) -> None:
     assert store.records("nobody") == []
 
 
-def test_the_newest_of_a_long_history(store: LanceHistoryStore) -> None:
+def test_the_newest_of_a_long_history(store: LanceStore) -> None:
     store.add([record("u", i) for i in range(500)])
     everything = store.records("u")
     for limit in (1, 7, 400, 499, 500, 1000):
@@ -147,7 +147,7 @@ def test_the_newest_of_a_long_history(store: LanceHistoryStore) -> None:
         assert store.records("u", task="t", limit=limit) == everything[-limit:]
 
 
-def test_users_are_summarized(store: LanceHistoryStore) -> None:
+def test_users_are_summarized(store: LanceStore) -> None:
     store.add([record("b", i) for i in range(5)] + [record("a", 0, task="z"), record("a", 3)])
     first, second = store.users()
     assert (first.user, first.records, first.tasks, first.first) == ("a", 2, ("t", "z"), None)
@@ -155,7 +155,7 @@ def test_users_are_summarized(store: LanceHistoryStore) -> None:
     assert (second.first, second.last) == (START + timedelta(days=1), START + timedelta(days=4))
 
 
-def test_times_keep_their_instant(store: LanceHistoryStore) -> None:
+def test_times_keep_their_instant(store: LanceStore) -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
     times = [
         datetime(2020, 1, 1, 3, 4, 5, 678901, tzinfo=zone),
@@ -167,7 +167,7 @@ def test_times_keep_their_instant(store: LanceHistoryStore) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_stay_text(store: LanceHistoryStore, name: str) -> None:
+def test_hostile_names_stay_text(store: LanceStore, name: str) -> None:
     mine = Record(name, name, name, "input", "output")
     store.add([mine, record("other", 1)])
     assert store.records(name) == [mine]
@@ -177,13 +177,13 @@ def test_hostile_names_stay_text(store: LanceHistoryStore, name: str) -> None:
     assert [p.name for p in store.folder.root.parent.iterdir() if p.name != "home"] == ["store"]
 
 
-def test_half_a_surrogate_is_refused_before_anything_changes(store: LanceHistoryStore) -> None:
+def test_half_a_surrogate_is_refused_before_anything_changes(store: LanceStore) -> None:
     with pytest.raises(DataError):
         store.add([record("u1", 1), Record("u1", "2", "t", "bad \ud800", "y")])
     assert store.records("u1") == []
 
 
-def test_vectors_come_back_by_id(store: LanceHistoryStore) -> None:
+def test_vectors_come_back_by_id(store: LanceStore) -> None:
     store.add([record("u1", i) for i in range(4)])
     assert store.vectors("u1", "t", ["u1-0"]) == {}
     put_vectors(store, "u1")
@@ -195,7 +195,7 @@ def test_vectors_come_back_by_id(store: LanceHistoryStore) -> None:
         assert (found[id_][1] is None) == (i % 2 == 1)
 
 
-def test_an_output_vector_can_come_later(store: LanceHistoryStore) -> None:
+def test_an_output_vector_can_come_later(store: LanceStore) -> None:
     store.add([record("u1", 1)])
     first, second = np.eye(DIMENSION, dtype=np.float32)[:2]
     store.put_vectors("u1", "t", ENCODER, [("u1-1", first, None)])
@@ -206,13 +206,13 @@ def test_an_output_vector_can_come_later(store: LanceHistoryStore) -> None:
     assert stored[1] == 1
 
 
-def test_vectors_without_a_record_are_dropped(store: LanceHistoryStore) -> None:
+def test_vectors_without_a_record_are_dropped(store: LanceStore) -> None:
     store.add([record("u1", 1)])
     store.put_vectors("u1", "t", ENCODER, [("gone", np.ones(DIMENSION, np.float32), None)])
     assert store.vectors("u1", "t", ["gone"]) == {}
 
 
-def test_encoders_never_mix(store: LanceHistoryStore) -> None:
+def test_encoders_never_mix(store: LanceStore) -> None:
     store.add([record("u1", i) for i in range(3)])
     put_vectors(store, "u1")
     with pytest.raises(StoreError) as caught:
@@ -223,7 +223,7 @@ def test_encoders_never_mix(store: LanceHistoryStore) -> None:
     assert len(store.vectors("u1", "t", ["u1-0", "u1-1", "u1-2"])) == 3
 
 
-def test_vector_search_is_exact_and_of_one_user(store: LanceHistoryStore) -> None:
+def test_vector_search_is_exact_and_of_one_user(store: LanceStore) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -243,7 +243,7 @@ def test_vector_search_is_exact_and_of_one_user(store: LanceHistoryStore) -> Non
     assert store.search_vector("nobody", "t", query, 5) == []
 
 
-def test_text_search_is_of_one_user_and_sees_new_records(store: LanceHistoryStore) -> None:
+def test_text_search_is_of_one_user_and_sees_new_records(store: LanceStore) -> None:
     store.add([record("u1", i) for i in range(5)] + [record("u2", 1, text="a rare walrus")])
     store.add([record("u1", 7, text="the walrus of the north")])
     assert [item.item.id for item in store.search_text("u1", "t", "walrus", 3)] == ["u1-7"]
@@ -255,7 +255,7 @@ def test_text_search_is_of_one_user_and_sees_new_records(store: LanceHistoryStor
     assert store.search_text("u1", "t", "walrus", 0) == []
 
 
-def test_many_small_batches_are_merged(store: LanceHistoryStore) -> None:
+def test_many_small_batches_are_merged(store: LanceStore) -> None:
     for i in range(70):
         store.add([record(f"u{i % 7}", i)])
     data = list((store.folder.db / "records.lance" / "data").iterdir())
@@ -265,7 +265,7 @@ def test_many_small_batches_are_merged(store: LanceHistoryStore) -> None:
     assert sum(len(store.records(f"u{u}")) for u in range(7)) == 70
 
 
-def test_everything_is_the_owners_alone(store: LanceHistoryStore) -> None:
+def test_everything_is_the_owners_alone(store: LanceStore) -> None:
     for i in range(40):
         store.add([record("u1", i)])
     put_vectors(store, "u1")
@@ -275,28 +275,28 @@ def test_everything_is_the_owners_alone(store: LanceHistoryStore) -> None:
         assert mode == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_a_newer_store_is_refused_and_not_touched(store: LanceHistoryStore) -> None:
+def test_a_newer_store_is_refused_and_not_touched(store: LanceStore) -> None:
     card = store.folder.card_file
     card.write_text(card.read_text().replace('"schema": 1', '"schema": 99'))
     before = card.read_bytes()
     with pytest.raises(StoreVersion):
-        LanceHistoryStore.open(store.folder.root, create=True)
+        LanceStore.open(store.folder.root, create=True)
     assert card.read_bytes() == before
 
 
-def test_a_killed_creation_is_resumed(store: LanceHistoryStore) -> None:
+def test_a_killed_creation_is_resumed(store: LanceStore) -> None:
     store.folder.card_file.unlink()
     again = opened(store.folder.root)
     assert again.add([record("u1", 1)]).added == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_can_be_read(store: LanceHistoryStore) -> None:
+def test_a_read_only_folder_can_be_read(store: LanceStore) -> None:
     store.add([record("u1", 1)])
     for path in [store.folder.root, *store.folder.root.rglob("*")]:
         path.chmod(0o500 if path.is_dir() else 0o400)
     try:
-        again = LanceHistoryStore.open(store.folder.root, create=False)
+        again = LanceStore.open(store.folder.root, create=False)
         assert len(again.records("u1")) == 1
         with pytest.raises(StoreError):
             again.add([record("u1", 2)])
@@ -353,14 +353,14 @@ def test_any_records_round_trip(
 
 
 def test_waiting_is_said(
-    store: LanceHistoryStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: LanceStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hydra_cli.core.errors import StoreBusy
     from hydra_cli.store import lock as store_lock
 
     monkeypatch.setattr(store_lock, "_QUIET_SECONDS", 0.05)
     monkeypatch.setenv("HYDRA_PERS_LOCK_SECONDS", "0.2")
-    other = LanceHistoryStore.open(store.folder.root, create=False)
+    other = LanceStore.open(store.folder.root, create=False)
     with store.lock.held(), caplog.at_level(logging.WARNING), pytest.raises(StoreBusy):
         other.add([record("u1", 1)])
     assert "waiting" in caplog.text

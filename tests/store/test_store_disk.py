@@ -18,7 +18,7 @@ from hydra_cli.cli.app import app
 from hydra_cli.core.errors import StoreError
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store.forgetting import Scope
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from tests.store.store_helpers import folder_bytes, opened, put_vectors, record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def fill(store: LanceHistoryStore) -> int:
+def fill(store: LanceStore) -> int:
     """Add batches until the disk is full; how many were committed."""
     for number in range(10_000):
         text = os.urandom(15_000).hex()
@@ -62,7 +62,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(small_disk: Path) -> None:
     put_vectors(store, "u1")
     committed = fill(store)
     assert committed > 2
-    again = LanceHistoryStore.open(store.folder.root, create=False)
+    again = LanceStore.open(store.folder.root, create=False)
     assert len(again.records("u1")) == 10
     assert len(again.vectors("u1", "t", [f"u1-{i}" for i in range(10)])) == 10
     assert len(again.records("big")) == committed * 4
@@ -94,7 +94,7 @@ def test_a_file_limit_is_a_full_disk(tmp_path: Path) -> None:
         check=True,
     )
     assert "the disk is full" in done.stdout
-    store = LanceHistoryStore.open(tmp_path / "store", create=False)
+    store = LanceStore.open(tmp_path / "store", create=False)
     assert [summary.user for summary in store.users()] == ["u1"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 50_000
 
@@ -105,7 +105,7 @@ def test_a_read_only_disk_can_be_read(small_disk: Path) -> None:
     put_vectors(store, "u1")
     before = folder_bytes(small_disk)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    again = LanceHistoryStore.open(store.folder.root, create=False)
+    again = LanceStore.open(store.folder.root, create=False)
     assert len(again.records("u1")) == 3
     assert len(again.vectors("u1", "t", ["u1-1"])) == 1
     for write in (
@@ -123,7 +123,7 @@ def test_a_store_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(StoreError):
-        LanceHistoryStore.open(path, create=True)
+        LanceStore.open(path, create=True)
     assert path.read_text() == "mine"
 
 

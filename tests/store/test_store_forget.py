@@ -19,7 +19,7 @@ from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store import journal
 from hydra_cli.store import upkeep as store_upkeep
 from hydra_cli.store.forgetting import Scope
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.store.task_file import load_tasks, save_task
 from tests.store.store_helpers import (
     DIMENSION,
@@ -50,7 +50,7 @@ def secret(i: int, *, task: str = "t") -> Record:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LanceHistoryStore:
+def store(tmp_path: Path) -> LanceStore:
     """A store in which the secret user's bytes lie in every kind of file."""
     store = opened(tmp_path / "store")
     for i in range(6):
@@ -69,11 +69,11 @@ def store(tmp_path: Path) -> LanceHistoryStore:
     return store
 
 
-def others(store: LanceHistoryStore) -> dict[str, list[Record]]:
+def others(store: LanceStore) -> dict[str, list[Record]]:
     return {f"u{u}": store.records(f"u{u}") for u in range(20)}
 
 
-def test_the_canaries_can_be_seen_before(store: LanceHistoryStore) -> None:
+def test_the_canaries_can_be_seen_before(store: LanceStore) -> None:
     found = files_with(store.folder.root, *NEEDLES)
     assert any("/data/" in name for name in found)
     assert any(name.startswith("heads/") for name in found)
@@ -82,7 +82,7 @@ def test_the_canaries_can_be_seen_before(store: LanceHistoryStore) -> None:
     assert any("/data/" in name for name in vectors)
 
 
-def test_a_user_is_forgotten_to_the_last_byte(store: LanceHistoryStore) -> None:
+def test_a_user_is_forgotten_to_the_last_byte(store: LanceStore) -> None:
     before = others(store)
     vectors = store.vectors("u1", "t", [f"u1-{i}" for i in range(6)])
     plan = store_forget.preview(store, Scope(SECRET_USER))
@@ -106,7 +106,7 @@ def test_a_user_is_forgotten_to_the_last_byte(store: LanceHistoryStore) -> None:
     assert list(store.folder.work.glob("op-*")) == []
 
 
-def test_labels_that_nobody_else_used_are_forgotten(store: LanceHistoryStore) -> None:
+def test_labels_that_nobody_else_used_are_forgotten(store: LanceStore) -> None:
     def label(user: str, i: int, task: str, output: str) -> Record:
         return Record(user, f"{task}{i}", task, f"text {i}", output)
 
@@ -121,7 +121,7 @@ def test_labels_that_nobody_else_used_are_forgotten(store: LanceHistoryStore) ->
     assert {name: spec.labels for name, spec in tasks.items()} == {"kinds": ("bug", "offered")}
 
 
-def test_cached_answers_are_forgotten(store: LanceHistoryStore) -> None:
+def test_cached_answers_are_forgotten(store: LanceStore) -> None:
     cache = AnswerCache(store.folder.answers)
     sampling = Sampling(n=1)
     for user in (SECRET_USER, "u1"):
@@ -136,8 +136,8 @@ def test_cached_answers_are_forgotten(store: LanceHistoryStore) -> None:
     assert files_with(store.folder.root, b"u1 is told") != []
 
 
-def test_an_open_reader_goes_on(store: LanceHistoryStore) -> None:
-    reader = LanceHistoryStore.open(store.folder.root, create=False)
+def test_an_open_reader_goes_on(store: LanceStore) -> None:
+    reader = LanceStore.open(store.folder.root, create=False)
     before = others(reader)
     assert reader.search_text("u1", "t", "question", 1)
     store_forget.erase(store, Scope(SECRET_USER))
@@ -146,7 +146,7 @@ def test_an_open_reader_goes_on(store: LanceHistoryStore) -> None:
     assert reader.search_text("u1", "t", "question", 1)
 
 
-def test_a_task_is_forgotten_alone(store: LanceHistoryStore) -> None:
+def test_a_task_is_forgotten_alone(store: LanceStore) -> None:
     before = others(store)
     erased = store_forget.erase(store, Scope(SECRET_USER, task="t"))
     assert (erased.records, erased.vectors, erased.heads) == (3, 1, 1)
@@ -158,7 +158,7 @@ def test_a_task_is_forgotten_alone(store: LanceHistoryStore) -> None:
     assert others(store) == before
 
 
-def test_a_record_is_forgotten_and_its_heads_are_stale(store: LanceHistoryStore) -> None:
+def test_a_record_is_forgotten_and_its_heads_are_stale(store: LanceStore) -> None:
     erased = store_forget.erase(store, Scope(SECRET_USER, record=f"{SECRET_ID}-1", task="t"))
     assert (erased.records, erased.vectors, erased.heads) == (1, 1, 1)
     assert [r.id for r in store.records(SECRET_USER, task="t")] == [
@@ -169,7 +169,7 @@ def test_a_record_is_forgotten_and_its_heads_are_stale(store: LanceHistoryStore)
     assert store.add([secret(7)]).added == 1
 
 
-def test_forgotten_data_does_not_come_back_by_itself(store: LanceHistoryStore) -> None:
+def test_forgotten_data_does_not_come_back_by_itself(store: LanceStore) -> None:
     store_forget.erase(store, Scope(SECRET_USER))
     refused = store.add([secret(1), record("u1", 100)])
     assert (refused.added, refused.forgotten) == (1, (secret(1),))
@@ -180,23 +180,21 @@ def test_forgotten_data_does_not_come_back_by_itself(store: LanceHistoryStore) -
     assert store.add([secret(2)]).added == 1
 
 
-def test_nothing_to_forget_is_not_found(store: LanceHistoryStore) -> None:
+def test_nothing_to_forget_is_not_found(store: LanceStore) -> None:
     for scope in (Scope("nobody"), Scope("u1", record="none"), Scope("u1", task="none")):
         with pytest.raises(NotFound):
             store_forget.erase(store, scope)
     assert store.add([record("nobody", 1)]).added == 1
 
 
-def test_orphan_files_of_a_killed_writer_go_too(store: LanceHistoryStore) -> None:
+def test_orphan_files_of_a_killed_writer_go_too(store: LanceStore) -> None:
     orphan = store.folder.db / "records.lance" / "data" / f"{'0' * 48}.lance"
     orphan.write_bytes(NEEDLES[2])
     store_forget.erase(store, Scope(SECRET_USER))
     assert files_with(store.folder.root, *NEEDLES) == []
 
 
-def test_overfull_files_are_rewritten(
-    store: LanceHistoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overfull_files_are_rewritten(store: LanceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_upkeep, "FRAGMENT_ROWS", 10)
     before = others(store)
     store_forget.erase(store, Scope(SECRET_USER))
@@ -205,7 +203,7 @@ def test_overfull_files_are_rewritten(
 
 
 def test_an_interrupted_forget_is_finished_by_the_next_command(
-    store: LanceHistoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: LanceStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -215,18 +213,18 @@ def test_an_interrupted_forget_is_finished_by_the_next_command(
         with pytest.raises(KeyboardInterrupt):
             store_forget.erase(store, Scope(SECRET_USER))
     assert [entry.operation for entry in journal.unfinished(store.folder.work)] == ["forget"]
-    again = LanceHistoryStore.open(store.folder.root, create=False)
+    again = LanceStore.open(store.folder.root, create=False)
     assert "a forget was interrupted" in caplog.text
     assert files_with(store.folder.root, *NEEDLES) == []
     assert len(again.records("u1")) == 6
     assert journal.unfinished(store.folder.work) == []
 
 
-def test_a_note_is_whole_json_and_damaged_ones_are_survived(store: LanceHistoryStore) -> None:
+def test_a_note_is_whole_json_and_damaged_ones_are_survived(store: LanceStore) -> None:
     with journal.noted_work(store.folder.work, "ingest", what="a.jsonl"):
         (note,) = store.folder.work.glob("op-*.json")
         assert json.loads(note.read_text())["operation"] == "ingest"
         assert journal.unfinished(store.folder.work) == []
     (store.folder.work / "op-damaged.json").write_bytes(b"\x00{")
-    LanceHistoryStore.open(store.folder.root, create=False)
+    LanceStore.open(store.folder.root, create=False)
     assert list(store.folder.work.glob("op-*")) == []

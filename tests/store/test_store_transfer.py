@@ -23,7 +23,7 @@ from hydra_cli.store.archives import Manifest, describe_file
 from hydra_cli.store.exporting import export_store
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.importing import import_archive
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.workflows.transfer import export_users
 from tests.store.store_helpers import folder_bytes, opened, put_vectors, record
 from tests.store.test_store import made
@@ -32,7 +32,7 @@ HEAD = save({"w": np.arange(6, dtype=np.float32)}, {"card": "{}"})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LanceHistoryStore:
+def store(tmp_path: Path) -> LanceStore:
     store = opened(tmp_path / "store")
     for user in ("u1", "u2", "u3"):
         store.add([record(user, i) for i in range(5)])
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> LanceHistoryStore:
     return store
 
 
-def everything(store: LanceHistoryStore) -> dict[str, tuple[list[Record], dict[str, list[bytes]]]]:
+def everything(store: LanceStore) -> dict[str, tuple[list[Record], dict[str, list[bytes]]]]:
     found = {}
     for summary in store.users():
         own = store.records(summary.user)
@@ -60,14 +60,14 @@ def everything(store: LanceHistoryStore) -> dict[str, tuple[list[Record], dict[s
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 @pytest.mark.parametrize("name", ["out", "out.tar", "out.tar.gz", "out.zip"])
 def test_a_whole_store_round_trips(
-    store: LanceHistoryStore, tmp_path: Path, name: str, format: str
+    store: LanceStore, tmp_path: Path, name: str, format: str
 ) -> None:
     target = tmp_path / name
     manifest = export_users(store, target, [], format)
     assert (manifest.records, manifest.vectors, manifest.whole) == (15, 10, True)
     done = import_archive(target, tmp_path / "new")
     assert (done.records, done.vectors, done.files, done.notes) == (15, 10, 5, [])
-    new = LanceHistoryStore.open(tmp_path / "new", create=False)
+    new = LanceStore.open(tmp_path / "new", create=False)
     assert everything(new) == everything(store)
     assert new.encoder == store.encoder
     for part in ("heads", "models", "tasks.json"):
@@ -77,7 +77,7 @@ def test_a_whole_store_round_trips(
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_one_user_takes_nobody_along(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_one_user_takes_nobody_along(store: LanceStore, tmp_path: Path) -> None:
     manifest = export_store(store, tmp_path / "out", users=["u1"])
     assert (manifest.records, manifest.vectors, manifest.whole) == (5, 5, False)
     assert [f.path for f in manifest.files if f.path.startswith(("models", "heads"))] == [
@@ -98,10 +98,10 @@ def test_any_records_survive(
     store.add(records)
     export_users(store, folder / "out.tar", [], format)
     import_archive(folder / "out.tar", folder / "new")
-    assert everything(LanceHistoryStore.open(folder / "new", create=False)) == everything(store)
+    assert everything(LanceStore.open(folder / "new", create=False)) == everything(store)
 
 
-def test_a_flipped_byte_anywhere_is_refused(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_a_flipped_byte_anywhere_is_refused(store: LanceStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_store(store, out)
     target = opened(tmp_path / "new")
@@ -152,7 +152,7 @@ def rehashed(out: Path, change: dict[str, object]) -> None:
     ],
 )
 def test_rows_that_are_no_records_are_refused_before_a_store_is_made(
-    store: LanceHistoryStore, tmp_path: Path, line: bytes
+    store: LanceStore, tmp_path: Path, line: bytes
 ) -> None:
     out = tmp_path / "out"
     export_store(store, out)
@@ -168,7 +168,7 @@ def test_rows_that_are_no_records_are_refused_before_a_store_is_made(
     "change", [{"records": 3}, {"vectors": 3}, {"encoder": None}, {"format": 99}, {"files": 3}]
 )
 def test_a_manifest_that_lies_is_refused(
-    store: LanceHistoryStore, tmp_path: Path, change: dict[str, object]
+    store: LanceStore, tmp_path: Path, change: dict[str, object]
 ) -> None:
     out = tmp_path / "out"
     export_store(store, out)
@@ -178,7 +178,7 @@ def test_a_manifest_that_lies_is_refused(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_head_that_is_no_safetensors_is_refused(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_a_head_that_is_no_safetensors_is_refused(store: LanceStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_store(store, out)
     head = next(out.glob("heads/*/*"))
@@ -195,7 +195,7 @@ HOSTILE_PATHS = ["../evil", "/tmp/evil", "heads/../../evil", "heads/x/y.safetens
 @pytest.mark.parametrize("name", HOSTILE_PATHS)
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_no_path_outside_is_ever_written(
-    store: LanceHistoryStore, tmp_path: Path, name: str, kind: str
+    store: LanceStore, tmp_path: Path, name: str, kind: str
 ) -> None:
     out = tmp_path / "out"
     export_store(store, out)
@@ -224,7 +224,7 @@ def test_no_path_outside_is_ever_written(
     assert folder_bytes(tmp_path) == before
 
 
-def test_links_are_refused(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_links_are_refused(store: LanceStore, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_store(store, out)
     (out / "link").symlink_to("/etc/passwd")
@@ -248,7 +248,7 @@ def test_any_bytes_are_refused_or_read(tmp_path: Path, data: bytes, prefix: byte
     assert not (tmp_path / "new").exists()
 
 
-def test_a_cut_archive_is_refused(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_a_cut_archive_is_refused(store: LanceStore, tmp_path: Path) -> None:
     for name in ("out.tar", "out.tar.gz"):
         target = tmp_path / name
         export_store(store, target)
@@ -260,9 +260,7 @@ def test_a_cut_archive_is_refused(store: LanceHistoryStore, tmp_path: Path) -> N
     assert not (tmp_path / "new").exists()
 
 
-def test_forgotten_users_stay_out_with_their_heads(
-    store: LanceHistoryStore, tmp_path: Path
-) -> None:
+def test_forgotten_users_stay_out_with_their_heads(store: LanceStore, tmp_path: Path) -> None:
     export_store(store, tmp_path / "out")
     store_forget.erase(store, Scope("u1"))
     done = import_archive(tmp_path / "out", store.folder.root)
@@ -272,7 +270,7 @@ def test_forgotten_users_stay_out_with_their_heads(
     assert (done.records, done.vectors, done.files) == (5, 5, 1)
 
 
-def test_vectors_of_another_encoder_stay_out(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_vectors_of_another_encoder_stay_out(store: LanceStore, tmp_path: Path) -> None:
     export_store(store, tmp_path / "out")
     other = opened(tmp_path / "other")
     other.add([record("own", 1)])
@@ -283,7 +281,7 @@ def test_vectors_of_another_encoder_stay_out(store: LanceHistoryStore, tmp_path:
     assert other.vectors("own", "t", ["own-1"])
 
 
-def test_a_head_of_the_store_is_kept(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_a_head_of_the_store_is_kept(store: LanceStore, tmp_path: Path) -> None:
     export_store(store, tmp_path / "out")
     head = store.folder.heads_of("u1") / f"{name_of('t')}.facets.safetensors"
     head.write_bytes(b"newer")
@@ -291,7 +289,7 @@ def test_a_head_of_the_store_is_kept(store: LanceHistoryStore, tmp_path: Path) -
     assert head.read_bytes() == b"newer"
 
 
-def test_bad_targets(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_bad_targets(store: LanceStore, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
     (tmp_path / "file.tar").write_text("mine")
@@ -330,7 +328,7 @@ def fuzz_manifests(cases: int, valid: bytes) -> int:
 
 
 @pytest.mark.parametrize("cases", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_mutated_manifests(store: LanceHistoryStore, tmp_path: Path, cases: int) -> None:
+def test_mutated_manifests(store: LanceStore, tmp_path: Path, cases: int) -> None:
     export_store(store, tmp_path / "out")
     refused = fuzz_manifests(cases, (tmp_path / "out" / "manifest.json").read_bytes())
     assert cases // 10 < refused < cases

@@ -18,7 +18,7 @@ from hydra_cli.core.records import Record
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store import journal, migrations
 from hydra_cli.store.forgetting import Scope
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.store.reindexing import Reindex
 from hydra_cli.workflows.reindex import reindex
 from tests.store.store_helpers import folder_bytes, opened, put_vectors, record
@@ -45,7 +45,7 @@ def store_of_schema_0(root: Path, records: Sequence[Record]) -> None:
     (root / "store.json").write_text(json.dumps(card))
 
 
-def contents(store: LanceHistoryStore) -> set[tuple[str, str, str]]:
+def contents(store: LanceStore) -> set[tuple[str, str, str]]:
     found = [r for summary in store.users() for r in store.records(summary.user)]
     assert len(found) == len({(r.user, r.task, r.id) for r in found})
     return {(r.user, r.id, r.output) for r in found}
@@ -57,7 +57,7 @@ def test_schema_0_is_migrated_after_a_backup(
     root = tmp_path / "store"
     store_of_schema_0(root, [*OLD, OLD[3]])
     before = folder_bytes(root)
-    store = LanceHistoryStore.open(root, create=False)
+    store = LanceStore.open(root, create=False)
     assert contents(store) == {(r.user, r.id, r.output) for r in OLD}
     assert store.records("u1") == sorted(
         (r for r in OLD if r.user == "u1"),
@@ -68,7 +68,7 @@ def test_schema_0_is_migrated_after_a_backup(
     assert folder_bytes(saved) == before
     assert "schema 1" in caplog.text
     assert json.loads((root / "store.json").read_text())["schema"] == 1
-    LanceHistoryStore.open(root, create=False)
+    LanceStore.open(root, create=False)
     assert len(list(store.folder.backups.iterdir())) == 1
     store_forget.erase(store, Scope("u1"))
     assert not store.folder.backups.exists()
@@ -87,8 +87,8 @@ def test_a_killed_migration_is_started_over(
         with monkeypatch.context() as patch:
             patch.setattr(module, name, killed)
             with pytest.raises(KeyboardInterrupt):
-                LanceHistoryStore.open(root, create=False)
-    store = LanceHistoryStore.open(root, create=False)
+                LanceStore.open(root, create=False)
+    store = LanceStore.open(root, create=False)
     assert contents(store) == {(r.user, r.id, r.output) for r in OLD}
     assert not [path for path in store.folder.backups.iterdir() if path.name.startswith(".")]
 
@@ -99,7 +99,7 @@ def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
     card = root / "store.json"
     card.write_text(card.read_text().replace('"schema": 0', '"schema": -7'))
     with pytest.raises(StoreError):
-        LanceHistoryStore.open(root, create=False)
+        LanceStore.open(root, create=False)
 
 
 class FakeEncoder:
@@ -133,7 +133,7 @@ class Silent:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LanceHistoryStore:
+def store(tmp_path: Path) -> LanceStore:
     store = opened(tmp_path / "store")
     store.add([record(user, i) for user in ("u1", "u2", "u3") for i in range(5)])
     store.add([record("u1", i, task="second") for i in range(2)])
@@ -146,7 +146,7 @@ def no_task(task: str) -> bool:
     return False
 
 
-def test_reindex_embeds_every_record_and_drops_the_old(store: LanceHistoryStore) -> None:
+def test_reindex_embeds_every_record_and_drops_the_old(store: LanceStore) -> None:
     encoder = FakeEncoder("new", 5)
     done = reindex(store, encoder, closed=lambda task: task == "second", progress=Silent())
     assert (done.records, done.changed, done.bases) == (17, True, False)
@@ -167,7 +167,7 @@ def test_reindex_embeds_every_record_and_drops_the_old(store: LanceHistoryStore)
     ]
 
 
-def test_reindex_with_the_same_encoder_replaces(store: LanceHistoryStore) -> None:
+def test_reindex_with_the_same_encoder_replaces(store: LanceStore) -> None:
     encoder = FakeEncoder("new", 5)
     reindex(store, encoder, closed=no_task, progress=Silent())
     wrong = encoder.encode(["x"])[0]
@@ -189,7 +189,7 @@ def test_reindex_of_a_store_without_vectors(tmp_path: Path) -> None:
     assert len(store.vectors("u1", "t", ["u1-0", "u1-1", "u1-2"])) == 3
 
 
-def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistoryStore) -> None:
+def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceStore) -> None:
     encoder = FakeEncoder("new", 5)
     old = store.vectors("u1", "t", ["u1-1", "u1-2"])
 
@@ -200,7 +200,7 @@ def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistorySto
     progress.advance = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         reindex(store, encoder, closed=no_task, progress=progress)
-    again = LanceHistoryStore.open(store.folder.root, create=False)
+    again = LanceStore.open(store.folder.root, create=False)
     after = again.vectors("u1", "t", ["u1-1", "u1-2"])
     np.testing.assert_array_equal(after["u1-1"][0], old["u1-1"][0])
     (entry,) = journal.unfinished(store.folder.work)
@@ -211,7 +211,7 @@ def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceHistorySto
     assert len(again.vectors("u1", "t", ["u1-1", "u1-2"])) == 2
 
 
-def test_who_is_forgotten_during_a_reindex_stays_so(store: LanceHistoryStore) -> None:
+def test_who_is_forgotten_during_a_reindex_stays_so(store: LanceStore) -> None:
     encoder = FakeEncoder("new", 5)
     from hydra_cli.store.folder import EncoderInfo
 

@@ -9,8 +9,9 @@ import pytest
 
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.store.folder import StoreFolder
-from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.store.weight_files import WeightFiles
 
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)

@@ -11,11 +11,13 @@ from hydra_cli.core.errors import ModelError, NotFound, UsageError
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Record
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.pipeline.personalization import Personalization, personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.store.folder import StoreFolder
-from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows.ask import ask, draft_query, make_query
 from hydra_cli.workflows.choosing import choose_task, choose_user
 from hydra_cli.workflows.fit import FitPlan, fit

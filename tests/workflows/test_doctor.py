@@ -13,7 +13,7 @@ from hydra_cli.cli.app import app
 from hydra_cli.core.errors import HydraError, NotFound, StoreError
 from hydra_cli.core.weights import Card, Weights
 from hydra_cli.store import journal, tables
-from hydra_cli.store.lancedb_store import LanceHistoryStore
+from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.workflows.doctor import examine, repair
 from tests.store.store_helpers import (
     DIMENSION,
@@ -24,7 +24,7 @@ from tests.store.store_helpers import (
     record,
 )
 
-Damage = Callable[[LanceHistoryStore], None]
+Damage = Callable[[LanceStore], None]
 
 
 def weights(kind: str, **card: object) -> Weights:
@@ -33,7 +33,7 @@ def weights(kind: str, **card: object) -> Weights:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LanceHistoryStore:
+def store(tmp_path: Path) -> LanceStore:
     store = opened(tmp_path / "store")
     store.add([record(user, i) for user in ("u1", "u2") for i in range(5)])
     put_vectors(store, "u1")
@@ -49,7 +49,7 @@ def problems(root: Path) -> list[str]:
     return [finding.check for finding in examine(root).findings if finding.level == "problem"]
 
 
-def test_a_whole_store_is_well_and_stays_as_it_is(store: LanceHistoryStore) -> None:
+def test_a_whole_store_is_well_and_stays_as_it_is(store: LanceStore) -> None:
     before = folder_bytes(store.folder.root)
     found = examine(store.folder.root)
     assert found.healthy, [f for f in found.findings if f.level == "problem"]
@@ -60,58 +60,58 @@ def test_a_whole_store_is_well_and_stays_as_it_is(store: LanceHistoryStore) -> N
     assert after == before
 
 
-def other_base(store: LanceHistoryStore) -> None:
+def other_base(store: LanceStore) -> None:
     head = weights("head", base="another", user="u1")
     head.save(store.folder.head_file("u1", "t", "facets"))
 
 
-def cut_head(store: LanceHistoryStore) -> None:
+def cut_head(store: LanceStore) -> None:
     path = store.folder.head_file("u1", "t", "facets")
     path.write_bytes(path.read_bytes()[:-3])
 
 
-def moved_head(store: LanceHistoryStore) -> None:
+def moved_head(store: LanceStore) -> None:
     head = store.folder.head_file("u1", "t", "facets")
     head.replace(store.folder.head_file("u2", "t", "facets"))
 
 
-def orphan_head(store: LanceHistoryStore) -> None:
+def orphan_head(store: LanceStore) -> None:
     weights("head", user="nobody").save(store.folder.head_file("nobody", "t", "facets"))
 
 
-def open_file(store: LanceHistoryStore) -> None:
+def open_file(store: LanceStore) -> None:
     store.folder.card_file.chmod(0o644)
 
 
-def open_folder(store: LanceHistoryStore) -> None:
+def open_folder(store: LanceStore) -> None:
     store.folder.heads.chmod(0o755)
 
 
-def cut_card(store: LanceHistoryStore) -> None:
+def cut_card(store: LanceStore) -> None:
     store.folder.card_file.write_text('{"schema": 1')
 
 
-def no_card(store: LanceHistoryStore) -> None:
+def no_card(store: LanceStore) -> None:
     store.folder.card_file.unlink()
 
 
-def orphan_vectors(store: LanceHistoryStore) -> None:
+def orphan_vectors(store: LanceStore) -> None:
     store.table(tables.RECORDS).delete("id = 'u1-1'")
 
 
-def bad_vectors(store: LanceHistoryStore) -> None:
+def bad_vectors(store: LanceStore) -> None:
     store.add([record("u3", 1), record("u3", 2)])
     nan = np.full(DIMENSION, np.nan, np.float32)
     store.put_vectors("u3", "t", ENCODER, [("u3-1", nan, None), ("u3-2", nan * 0 + 3, None)])
 
 
-def other_vectors(store: LanceHistoryStore) -> None:
+def other_vectors(store: LanceStore) -> None:
     from hydra_cli.store.folder import EncoderInfo
 
     store.create_vector_table(EncoderInfo("other", 4))
 
 
-def killed_ingest(store: LanceHistoryStore) -> None:
+def killed_ingest(store: LanceStore) -> None:
     (store.folder.work / "op-1.json").write_text(
         '{"operation": "ingest", "details": {"what": "a.jsonl"}}'
     )
@@ -135,17 +135,17 @@ FIXABLE: dict[Damage, str] = {
 
 
 @pytest.mark.parametrize("damage", FIXABLE, ids=lambda damage: damage.__name__)
-def test_what_is_safe_is_repaired(store: LanceHistoryStore, damage: Damage) -> None:
+def test_what_is_safe_is_repaired(store: LanceStore, damage: Damage) -> None:
     damage(store)
     kept = {summary.user: store.records(summary.user) for summary in store.users()}
     assert FIXABLE[damage] in problems(store.folder.root)
     assert repair(store.folder.root).healthy
-    again = LanceHistoryStore.open(store.folder.root, create=False)
+    again = LanceStore.open(store.folder.root, create=False)
     assert {summary.user: again.records(summary.user) for summary in again.users()} == kept
     assert len(again.vectors("u1", "t", [f"u1-{i}" for i in range(5)])) >= 4
 
 
-def test_a_damaged_base_is_told_and_kept(store: LanceHistoryStore) -> None:
+def test_a_damaged_base_is_told_and_kept(store: LanceStore) -> None:
     path = store.folder.base_file("t", "facets")
     path.write_bytes(b"x")
     assert "base" in problems(store.folder.root)
@@ -153,7 +153,7 @@ def test_a_damaged_base_is_told_and_kept(store: LanceHistoryStore) -> None:
     assert path.read_bytes() == b"x"
 
 
-def test_changed_rows_are_told(store: LanceHistoryStore) -> None:
+def test_changed_rows_are_told(store: LanceStore) -> None:
     table = store.table(tables.RECORDS)
     table.update(where="id = 'u1-1'", values={"output": "changed"})
     table.add(table.to_arrow().slice(0, 1).cast(tables.RECORD_SCHEMA))
@@ -169,9 +169,7 @@ def every_file(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("how", ["cut", "deleted", "garbage"])
-def test_a_damaged_file_in_every_place_is_one_clear_line(
-    store: LanceHistoryStore, how: str
-) -> None:
+def test_a_damaged_file_in_every_place_is_one_clear_line(store: LanceStore, how: str) -> None:
     """No traceback, no hang, and nothing else in the folder changes."""
     store.search_text("u1", "t", "question", 1)
     (store.folder.root / "config.toml").write_text("k = 4\n")
@@ -186,7 +184,7 @@ def test_a_damaged_file_in_every_place_is_one_clear_line(
         else:
             path.unlink()
         try:
-            again = LanceHistoryStore.open(root, create=False)
+            again = LanceStore.open(root, create=False)
             for user in ("u1", "u2"):
                 again.records(user)
                 again.vectors(user, "t", [f"{user}-1"])
@@ -201,7 +199,7 @@ def test_a_damaged_file_in_every_place_is_one_clear_line(
         assert error.hint
 
 
-def test_exit_codes(store: LanceHistoryStore, tmp_path: Path) -> None:
+def test_exit_codes(store: LanceStore, tmp_path: Path) -> None:
     runner = CliRunner()
     root = str(store.folder.root)
     assert runner.invoke(app, ["doctor", "--store", root]).exit_code == 0
@@ -214,19 +212,19 @@ def test_exit_codes(store: LanceHistoryStore, tmp_path: Path) -> None:
         examine(tmp_path / "none")
 
 
-def test_unfinished_work_is_only_looked_at(store: LanceHistoryStore) -> None:
+def test_unfinished_work_is_only_looked_at(store: LanceStore) -> None:
     killed_ingest(store)
     examine(store.folder.root)
     assert journal.unfinished(store.folder.work)[0].operation == "ingest"
 
 
 def test_an_interrupted_run_is_told_once_and_known_until_it_is_run_again(
-    store: LanceHistoryStore, caplog: pytest.LogCaptureFixture
+    store: LanceStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     killed_ingest(store)
     root = store.folder.root
     for _ in range(2):
-        LanceHistoryStore.open(root, create=False)
+        LanceStore.open(root, create=False)
     assert caplog.text.count("ingest of a.jsonl, begun on 2") == 1, "every command says it again"
     (found,) = [f for f in examine(root).findings if f.check == "work"]
     assert found.level == "problem"

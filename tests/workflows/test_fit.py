@@ -17,11 +17,13 @@ from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.weights import Weights
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.pipeline.personalization import personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan
 from hydra_cli.store.folder import StoreFolder
-from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows.ask import ask, make_query
 from hydra_cli.workflows.fit import FitPlan, FitReport, fit, fit_requests
 from tests.workflows.conftest import HEADLINES, MOOD, weights_in

@@ -15,10 +15,12 @@ from hydra_cli.evaluation.engine import EvalPlan, run_task
 from hydra_cli.evaluation.methods import parse_methods
 from hydra_cli.evaluation.questions import from_store
 from hydra_cli.evaluation.training import TrainingPlan
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.pipeline.answering import Draft
 from hydra_cli.pipeline.personalization import personalization
-from hydra_cli.store.memory import HashEncoder, MemoryHistoryStore, ScriptedChat
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows.ask import ask, make_query
 from tests.workflows.conftest import HEADLINES, MOOD, MOODS
 from tests.workflows.test_fit import LABELS, RECIPE

@@ -11,6 +11,7 @@ from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.protocols import ChatRequest, Supervision
 from hydra_cli.core.records import History
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
     hydra_labels,
@@ -18,7 +19,6 @@ from hydra_cli.pipeline.supervision import (
     pseudo_queries,
     supervise,
 )
-from hydra_cli.store.memory import ScriptedChat
 
 TASK = PRESETS["LaMP_4"]
 ALL: frozenset[Supervision] = frozenset({"relevance", "hydra_relevance", "quality"})
