@@ -27,9 +27,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from hydra_cli.config import Settings, load_settings
+from hydra_cli.config import Settings
 from hydra_cli.core.errors import HydraError, UsageError
 from hydra_cli.core.progress import Silent
+from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
     from hydra_cli.core.protocols import (

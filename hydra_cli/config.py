@@ -81,15 +81,11 @@ def store_folder(flag: Path | None = None) -> Path:
     return user_data_path("hydra-pers")
 
 
-def load_settings(store: Path | None = None) -> Settings:
-    """Settings of a store; UsageError names the line that makes no sense."""
-    from hydra_cli.store.task_file import load_tasks
-
-    folder = store_folder(store)
-    settings = Settings(store=folder, tasks={**PRESETS, **load_tasks(folder)})
-    path = folder / "config.toml"
-    if path.is_file():
-        settings = _from_file(settings, path)
+def resolved(folder: Path, recognised: Mapping[str, TaskSpec], file: Path) -> Settings:
+    """The environment over the config ``file`` over the tasks recognised in the store's folder."""
+    settings = Settings(store=folder, tasks={**PRESETS, **recognised})
+    if file.is_file():
+        settings = _from_file(settings, file)
     from_environment = {
         name: os.environ.get(f"HYDRA_PERS_{name.upper()}") for name in ("model", "encoder", "user")
     }

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hydra_cli.config import Settings, resolved, store_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from hydra_cli.config import Settings
     from hydra_cli.core.protocols import ChatModel, TextEncoder
+    from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.budget import Limits
     from hydra_cli.llm.offline import Offline
     from hydra_cli.store.contract import Store
+
+
+def load_settings(store: Path | None = None) -> Settings:
+    """The settings of a store's folder; UsageError names the line that makes no sense.
+
+    The config file lies over the tasks recognised at ingest, and they over the presets.
+    """
+    from hydra_cli.store.folder import StoreFolder
+    from hydra_cli.store.task_file import load_tasks
+
+    folder = store_folder(store)
+    return resolved(folder, load_tasks(folder), StoreFolder(folder).settings)
 
 
 def open_store(settings: Settings, *, create: bool = False) -> Store:
@@ -20,6 +34,16 @@ def open_store(settings: Settings, *, create: bool = False) -> Store:
     from hydra_cli.store.lance_store import LanceStore
 
     return LanceStore.open(settings.store, create=create)
+
+
+def open_answers(settings: Settings) -> AnswerCache | None:
+    """The answers that the store keeps, or None where the settings want none kept."""
+    if not settings.cache:
+        return None
+    from hydra_cli.llm.answer_cache import AnswerCache
+    from hydra_cli.store.folder import StoreFolder
+
+    return AnswerCache(StoreFolder(settings.store).answers)
 
 
 def open_encoder(settings: Settings, *, kept: Path | None = None) -> TextEncoder:
@@ -49,7 +73,9 @@ def open_chat(
     """
     from hydra_cli.llm.setup import build_chat
 
-    return build_chat(settings, model or settings.model, limits, on_note)
+    return build_chat(
+        settings, model or settings.model, limits, on_note, cache=open_answers(settings)
+    )
 
 
 def open_offline(
@@ -66,4 +92,4 @@ def open_offline(
     """
     from hydra_cli.llm.setup import build_offline
 
-    return build_offline(settings, requests, answers, limits, on_note)
+    return build_offline(settings, requests, answers, limits, on_note, cache=open_answers(settings))

@@ -7,14 +7,13 @@ import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from hydra_cli.store.folder import StoreFolder
+
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     *("core", "modeling", "config", "models", "readers", "llm", "store", "pipeline", "evaluation"),
     *("reports", "wiring", "workflows", "api", "cli", "__main__"),
 )
-EXCEPTIONS: set[tuple[str, str]] = {
-    ("config", "store.task_file"),  # settings lay the store's recognised tasks over the presets
-}
 
 
 def imports() -> dict[str, set[str]]:
@@ -51,9 +50,7 @@ def upward(graph: dict[str, set[str]]) -> set[tuple[str, str]]:
 
 def test_no_import_goes_up() -> None:
     graph = {name: found for name, found in imports().items() if not name.startswith("demo")}
-    found = upward(graph)
-    assert not found - EXCEPTIONS, "upward imports"
-    assert not EXCEPTIONS - found, "exceptions that nothing needs any more"
+    assert not upward(graph), "upward imports"
     assert upward({"core.records": {"store.rows"}}), "the check itself"
 
 
@@ -63,6 +60,43 @@ def test_no_circle_of_files() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(f"files import each other in a circle: {error.args[1]}") from None
+
+
+LAYOUT = {path.name for path in vars(StoreFolder(Path("root"))).values()} - {"root"}
+"""The names of the store's files and folders."""
+
+
+def spelled(source: str) -> set[str]:
+    """The names of the store's layout that a source takes a path from, or a text shows."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if isinstance(node.right, ast.Constant):
+                found.add(str(node.right.value))
+        elif isinstance(node, ast.Constant) and str(node.value).rsplit(".")[-1] != "md":
+            found |= {str(node.value)} & {name for name in LAYOUT if "." in name}
+    return found & LAYOUT
+
+
+NOTING = "fit_many.py"
+"""It still notes its work by the journal itself."""
+
+
+def test_the_store_alone_knows_its_folder() -> None:
+    for path in (ROOT / "hydra_cli").rglob("*.py"):
+        room = path.relative_to(ROOT / "hydra_cli").parts[0]
+        if room not in ("store", "models"):  # models/ has a cache folder of its own
+            own = {"config.toml"} if path.name == "demo.py" else set()  # the sample's
+            own |= {"work"} if path.name == NOTING else set()
+            assert not spelled(path.read_text("utf-8")) - own, path
+    assert spelled("a / 'heads'; b = 'answers.sqlite'; c = 'heads'") == {"heads", "answers.sqlite"}
+
+
+def test_the_store_alone_takes_its_lock() -> None:
+    inner = {f"store.{name}" for name in ("lock", "journal", "tables", "open_tables", "upkeep")}
+    for name, targets in imports().items():
+        own = {"store.journal"} if NOTING.startswith(name.split(".")[-1]) else set()
+        assert name.startswith("store.") or not targets & inner - own, name
 
 
 def test_the_architecture_page_names_the_rooms_that_there_are() -> None:

@@ -29,7 +29,7 @@ KeyArgument = Annotated[
 def show(store: StoreOption = None, json: JsonOption = False) -> None:
     """Show every setting in force, and which of them the config file names."""
     from hydra_cli.cli.render import print_json, print_table
-    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import load_settings
     from hydra_cli.workflows import configure
 
     found = configure.show(load_settings(store))
@@ -44,7 +44,7 @@ def show(store: StoreOption = None, json: JsonOption = False) -> None:
 def get(key: KeyArgument, store: StoreOption = None, json: JsonOption = False) -> None:
     """Print one setting."""
     from hydra_cli.cli.render import print_json, printable
-    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import load_settings
     from hydra_cli.workflows import configure
 
     found = configure.get(load_settings(store), key)

@@ -116,7 +116,7 @@ class Tour:
         typer.echo(f"  [{seconds:.1f} s]\n")
 
     def ask(self, question: Question) -> None:
-        from hydra_cli.config import load_settings
+        from hydra_cli.wiring import load_settings
 
         words = ["ask", question.text, "--user", question.user, "--task", question.task]
         usual = load_settings(self.store).model == self.model
@@ -124,18 +124,19 @@ class Tour:
 
     def copy_config(self, source: Path) -> None:
         """The tasks are declared before the first record, so that they are sorted right."""
+        from hydra_cli.store.folder import StoreFolder
+
         text = source.read_text("utf-8")
-        (self.store / "config.toml").write_text(text, "utf-8")
+        StoreFolder(self.store).settings.write_text(text, "utf-8")
         typer.echo(f"$ {shlex.join(['cp', str(source), str(self.store)])}\n{text}")
 
 
 def compare_all(store: Path, model: str) -> list[Comparison]:
     """Every question in the three ways, nothing taken from the answer cache."""
     from hydra_cli.cli.render import say
-    from hydra_cli.config import load_settings
     from hydra_cli.modeling.recipes import recipe_named
     from hydra_cli.pipeline.personalization import personalization
-    from hydra_cli.wiring import open_chat, open_encoder, open_store
+    from hydra_cli.wiring import load_settings, open_chat, open_encoder, open_store
     from hydra_cli.workflows.demo import QUESTIONS, compare
 
     settings = load_settings(store).override(model=model, cache=False)

@@ -133,11 +133,11 @@ def evaluate(
 
     from hydra_cli.cli.progress import opened_store, progress_bar
     from hydra_cli.cli.render import say
-    from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.evaluation.engine import EvalPlan
     from hydra_cli.evaluation.methods import parse_methods
     from hydra_cli.evaluation.training import TrainingPlan
+    from hydra_cli.wiring import load_settings
 
     if dry_run and (requests or answers):
         raise UsageError("--dry-run excludes --requests and --answers")
@@ -164,6 +164,7 @@ def evaluate(
             llm=supervision == "llm",
         ),
     )
+    from hydra_cli.store.folder import StoreFolder
     from hydra_cli.workflows import evaluate as workflow
 
     if bool(questions) != bool(outputs) or bool(train_questions) != bool(train_outputs):
@@ -173,7 +174,7 @@ def evaluate(
     if train_questions is not None and questions is None:
         raise UsageError("--train-questions needs --questions and --outputs")
     source: workflow.Source
-    folder = cache or settings.store / "eval"
+    folder = cache or StoreFolder(settings.store).evaluations
     if suite is not None:
         source = workflow.SuiteFolder(suite, tuple(task.split(",")) if task else ())
     elif questions is not None and outputs is not None:

@@ -32,8 +32,7 @@ def export(
     from dataclasses import asdict
 
     from hydra_cli.cli.render import print_json, say
-    from hydra_cli.config import load_settings
-    from hydra_cli.wiring import open_store
+    from hydra_cli.wiring import load_settings, open_store
     from hydra_cli.workflows.transfer import export_users
 
     opened = open_store(load_settings(store))

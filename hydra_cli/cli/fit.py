@@ -71,9 +71,9 @@ def fit(
     from hydra_cli.cli.render import say
     from hydra_cli.cli.render_fit import render
     from hydra_cli.cli.render_price import render_price
-    from hydra_cli.config import load_settings
     from hydra_cli.core.errors import UsageError
     from hydra_cli.modeling.recipes import check_recipe
+    from hydra_cli.wiring import load_settings
 
     if supervision not in SUPERVISIONS:
         raise UsageError(f"--supervision must be one of {', '.join(SUPERVISIONS)}")

@@ -31,9 +31,8 @@ def forget(
     from dataclasses import asdict
 
     from hydra_cli.cli.render import print_json, say
-    from hydra_cli.config import load_settings
     from hydra_cli.store.scope import Scope
-    from hydra_cli.wiring import open_store
+    from hydra_cli.wiring import load_settings, open_store
     from hydra_cli.workflows import forget as workflow
 
     settings = load_settings(store)

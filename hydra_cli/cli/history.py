@@ -30,7 +30,7 @@ def history(
     """
     from hydra_cli.cli.progress import opened_store
     from hydra_cli.cli.render import print_json, print_table
-    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import load_settings
     from hydra_cli.workflows.browse import user_history
 
     records = user_history(opened_store(load_settings(store)), user, task=task, limit=limit)

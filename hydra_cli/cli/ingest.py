@@ -81,8 +81,7 @@ def ingest(
     """
     from hydra_cli.cli.progress import OPENING, progress_bar
     from hydra_cli.cli.render import say
-    from hydra_cli.config import load_settings
-    from hydra_cli.wiring import open_store
+    from hydra_cli.wiring import load_settings, open_store
     from hydra_cli.workflows import ingest_setup
     from hydra_cli.workflows.ingest import ingest as run
 

@@ -16,8 +16,7 @@ def reindex(
 
     from hydra_cli.cli.progress import progress_bar
     from hydra_cli.cli.render import print_json, say
-    from hydra_cli.config import load_settings
-    from hydra_cli.wiring import open_encoder, open_store
+    from hydra_cli.wiring import load_settings, open_encoder, open_store
     from hydra_cli.workflows.reindex import reindex as run
 
     configured = load_settings(store)

@@ -12,7 +12,7 @@ def users(store: StoreOption = None, json: JsonOption = False) -> None:
     """
     from hydra_cli.cli.progress import opened_store
     from hydra_cli.cli.render import print_json, print_table, say
-    from hydra_cli.config import load_settings
+    from hydra_cli.wiring import load_settings
     from hydra_cli.workflows.browse import list_users
 
     found = list_users(opened_store(load_settings(store)))

@@ -19,15 +19,13 @@ from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, r
 from hydra_cli.models.files import find_model
 
 
-def cache_path(store: Path) -> Path:
-    return store / "cache" / "answers.sqlite"
-
-
 def build_chat(
     settings: Settings,
     model: str,
     limits: Limits | None,
     on_note: Callable[[str], None] | None,
+    *,
+    cache: AnswerCache | None,
 ) -> LiteLLMChat:
     """The chat model of the settings; ProviderError or UsageError before any request."""
     if not settings.timeout > 0 or settings.concurrency < 1:
@@ -50,7 +48,7 @@ def build_chat(
     ]
     return LiteLLMChat(
         callers,
-        cache=AnswerCache(cache_path(settings.store)) if settings.cache else None,
+        cache=cache,
         budget=Budget(limits),
         concurrency=settings.concurrency,
         on_note=note,
@@ -63,23 +61,24 @@ def build_offline(
     answers: Sequence[Path],
     limits: Limits | None,
     on_note: Callable[[str], None] | None,
+    *,
+    cache: AnswerCache | None,
 ) -> Offline:
     """The LLM with answers of files; where ``requests`` is named, nobody is asked.
 
     Without requests to make no key is needed. UsageError where the answer cache is off.
     """
-    if not settings.cache:
+    if cache is None:
         raise UsageError(
             "answers made elsewhere need the answer cache, and it is off",
             hint="`hydra-pers config set cache true`",
         )
     endpoint = allowed_endpoint(settings.model, settings)
     note = on_note or _to_stderr
-    cache = AnswerCache(cache_path(settings.store))
     chat: ChatModel
     recorder = None
     if requests is None:
-        chat = build_chat(settings, settings.model, limits, on_note)
+        chat = build_chat(settings, settings.model, limits, on_note, cache=cache)
     else:
         if endpoint.provider == LOCAL:
             find_model(endpoint.model.removeprefix(f"{LOCAL}/"))

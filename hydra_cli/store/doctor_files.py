@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_cli.core.errors import HydraError, ModelError
+from hydra_cli.core.errors import ModelError
 from hydra_cli.core.files import name_of
 from hydra_cli.store import journal
 from hydra_cli.store.findings import Finding, note, ok, problem
@@ -96,19 +96,6 @@ def _interrupted(entry: journal.Unfinished) -> Finding:
     text = f"{entry.described}; run it again to go on"
     hint += " if it needn't be finished"
     return problem("work", text, hint=hint, repair=partial(journal.drop, entry))
-
-
-def check_settings(folder: StoreFolder) -> list[Finding]:
-    """config.toml and tasks.json can be read."""
-    from hydra_cli.config import load_settings
-    from hydra_cli.store.task_file import load_tasks
-
-    try:
-        load_settings(folder.root)
-        load_tasks(folder.root)
-    except HydraError as error:
-        return [problem("settings", error.message, hint=error.hint or "correct the file by hand")]
-    return [ok("settings", "config.toml and tasks.json can be read")]
 
 
 def check_answers(folder: StoreFolder) -> list[Finding]:

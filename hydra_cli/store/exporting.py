@@ -31,7 +31,6 @@ from hydra_cli.store.errors import store_errors
 from hydra_cli.store.keys import key_of
 from hydra_cli.store.lock import private_files
 from hydra_cli.store.open_tables import OpenTables
-from hydra_cli.store.task_file import FILE as TASKS
 
 Format = Literal["jsonl", "parquet"]
 FIELDS = ["user", "task", "id", "input", "output", "time", "metadata"]
@@ -174,7 +173,7 @@ def _copy(store: OpenTables, folder: Path, chosen: list[str]) -> list[str]:
     root = store.folder.root
     patterns = [f"heads/{name_of(user)}/*.safetensors" for user in chosen]
     if not chosen:
-        patterns = ["heads/*/*.safetensors", "models/*/base.*.safetensors", TASKS]
+        patterns = ["heads/*/*.safetensors", "models/*/base.*.safetensors", store.folder.tasks.name]
     names = []
     for pattern in patterns:
         for path in sorted(root.glob(pattern)):

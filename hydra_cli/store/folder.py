@@ -10,6 +10,7 @@
     models/         <task>/base.<recipe>.safetensors, trained on everyone
     heads/          <user>/<task>.<recipe>.safetensors
     cache/          answers.sqlite, the LLM's answers
+    eval/           answers to evaluations of files
     work/           journals and progress of unfinished work
     backups/        what a migration saved
 
@@ -88,6 +89,10 @@ class StoreFolder:
         self.card_file = root / "store.json"
         self.db = root / "db"
         self.lock = root / "lock"
+        self.settings = root / "config.toml"
+        self.tasks = root / "tasks.json"
+        self.tasks_lock = root / ".tasks.lock"
+        self.evaluations = root / "eval"
         self.models = root / "models"
         self.heads = root / "heads"
         self.answers = root / "cache" / "answers.sqlite"

@@ -23,7 +23,6 @@ from hydra_cli.store.exporting import FIELDS
 from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.rows import mixed_keys
-from hydra_cli.store.task_file import FILE as TASKS
 
 OPERATION = "import"
 OTHER_ENCODER = (
@@ -225,7 +224,7 @@ def _add_files(
     for file in manifest.files:
         target = store.folder.root / file.path
         kind, _, rest = file.path.partition("/")
-        wanted = kind == "models" or file.path == TASKS or kind == "heads"
+        wanted = kind == "models" or target == store.folder.tasks or kind == "heads"
         if not wanted or (kind == "heads" and rest.split("/")[0] in refused):
             continue
         data = archive.read(file.path, file.size)

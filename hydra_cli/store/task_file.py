@@ -17,15 +17,14 @@ from hydra_cli.core.errors import StoreBusy, StoreError, UsageError
 from hydra_cli.core.files import os_errors, private_folder, write_atomic
 from hydra_cli.core.task_keys import checked_keys
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.store.folder import StoreFolder
 
-FILE = "tasks.json"
-_LOCK = ".tasks.lock"
 _VERSION = 1
 
 
 def load_tasks(folder: Path) -> dict[str, TaskSpec]:
     """The recognised tasks by name; StoreError where the file is damaged."""
-    path = folder / FILE
+    path = StoreFolder(folder).tasks
     try:
         values = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -77,16 +76,16 @@ def _change(
 ) -> dict[str, TaskSpec]:
     private_folder(folder)
     with os_errors(folder):
-        lock = FileLock(folder / _LOCK, timeout=10, mode=0o600)
+        lock = FileLock(StoreFolder(folder).tasks_lock, timeout=10, mode=0o600)
         try:
             with lock:
                 known = load_tasks(folder)
                 changed = change(dict(known))
                 if changed != known:
-                    write_atomic(folder / FILE, _encoded(changed))
+                    write_atomic(StoreFolder(folder).tasks, _encoded(changed))
                 return changed
         except Timeout as error:
-            raise StoreBusy(f"another process holds {folder / _LOCK}", hint="try again") from error
+            raise StoreBusy(f"another process holds {lock.lock_file}", hint="try again") from error
 
 
 def _encoded(tasks: Mapping[str, TaskSpec]) -> bytes:

@@ -7,17 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra_cli.config import (
-    Settings,
-    check_values,
-    declared_tasks,
-    load_settings,
-    task_from_mapping,
-)
+from hydra_cli.config import Settings, check_values, declared_tasks, task_from_mapping
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.files import write_atomic
 from hydra_cli.core.task_keys import TASK_KEYS
 from hydra_cli.core.tasks import PRESETS, TaskSpec
+from hydra_cli.store.folder import StoreFolder
+from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -34,10 +30,6 @@ class Setting:
     key: str
     value: Any
     given: bool
-
-
-def config_path(store: Path) -> Path:
-    return store / "config.toml"
 
 
 def show(settings: Settings) -> list[Setting]:
@@ -86,7 +78,7 @@ def assign(store: Path, key: str, text: str) -> Any:
         value = _parse(key, text, _kinds(Settings))
         checked = check_values({key: value})[key]
         document[key] = value
-    write_atomic(config_path(store), document.as_string().encode("utf-8"))
+    write_atomic(StoreFolder(store).settings, document.as_string().encode("utf-8"))
     return checked
 
 
@@ -107,7 +99,7 @@ def unset(store: Path, key: str) -> bool:
         del document["tasks"][place[0]]
         if not document["tasks"]:
             del document["tasks"]
-    write_atomic(config_path(store), document.as_string().encode("utf-8"))
+    write_atomic(StoreFolder(store).settings, document.as_string().encode("utf-8"))
     return True
 
 
@@ -196,7 +188,7 @@ def _read(store: Path) -> TOMLDocument:
     import tomlkit
     from tomlkit.exceptions import ParseError
 
-    path = config_path(store)
+    path = StoreFolder(store).settings
     if not path.is_file():
         return tomlkit.document()
     try:

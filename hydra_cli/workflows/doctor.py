@@ -9,10 +9,11 @@ from hydra_cli.core.errors import HydraError, NotFound
 from hydra_cli.store import doctor_files as files
 from hydra_cli.store import doctor_tables as tables
 from hydra_cli.store.errors import store_errors
-from hydra_cli.store.findings import Finding, problem
+from hydra_cli.store.findings import Finding, ok, problem
 from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.recovery import recover_store
+from hydra_cli.wiring import load_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,18 @@ def examine(root: Path) -> Examination:
         found += files.check_permissions(folder)
         found += files.check_disk(folder)
         found += files.check_work(folder)
-        found += files.check_settings(folder)
+        found += _check_settings(folder)
         found += files.check_answers(folder)
     return Examination(tuple(found))
+
+
+def _check_settings(folder: StoreFolder) -> list[Finding]:
+    """config.toml and tasks.json can be read."""
+    try:
+        load_settings(folder.root)
+    except HydraError as error:
+        return [problem("settings", error.message, hint=error.hint or "correct the file by hand")]
+    return [ok("settings", f"{folder.settings.name} and {folder.tasks.name} can be read")]
 
 
 def _check_opened(store: LanceHistoryStore) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.scope import Erased, Scope
 from hydra_cli.workflows.choosing import unknown_user
 
@@ -60,7 +61,7 @@ def remaining(store: Store, settings: Settings, scope: Scope) -> list[str]:
             )
         )
     if settings.user == scope.user and scope.record is None:
-        notes.append(f"{settings.store / 'config.toml'} still names them as the default user")
+        notes.append(f"{StoreFolder(settings.store).settings} still names them as the default user")
     if scope.record is not None:
         notes.append("heads that had seen the record are gone; the next fit renews them")
     return notes

@@ -20,6 +20,7 @@ from hydra_cli.core.time_rules import given_rule
 from hydra_cli.readers import find_files
 from hydra_cli.readers.reject_file import RejectFile, RejectStream
 from hydra_cli.readers.streams import known_encoding, unless_empty
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.workflows.configure import given_task_keys
 from hydra_cli.workflows.ingest import IngestOptions
 from hydra_cli.workflows.task_learning import TaskLearner
@@ -121,7 +122,7 @@ def sources(
     if not files:
         raise UsageError(
             f"the config's sources match no file: {', '.join(settings.sources)}",
-            hint=f"see {settings.store / 'config.toml'}",
+            hint=f"see {StoreFolder(settings.store).settings}",
         )
     return list(files), stdin
 

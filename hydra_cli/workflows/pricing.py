@@ -46,13 +46,11 @@ def price(stages: Iterable[tuple[str, Sequence[ChatRequest]]], settings: Setting
     A stage pays only for calls that no earlier stage makes, and that the answer
     cache can't answer.
     """
-    from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.estimates import Estimator
     from hydra_cli.llm.providers import LOCAL
-    from hydra_cli.llm.setup import cache_path
+    from hydra_cli.wiring import open_answers
 
-    cache = AnswerCache(cache_path(settings.store)) if settings.cache else None
-    estimator = Estimator(settings.model, cache)
+    estimator = Estimator(settings.model, open_answers(settings))
     found: dict[str, Usage] = {}
     prompt: tuple[Message, ...] = ()
     for name, requests in stages:

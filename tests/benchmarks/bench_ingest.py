@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hydra_cli.config import load_settings
 from hydra_cli.core.protocols import AddResult, HistoryStore
 from hydra_cli.core.records import Record
 from hydra_cli.store.task_file import load_tasks, save_task
-from hydra_cli.wiring import open_store
+from hydra_cli.wiring import load_settings, open_store
 from hydra_cli.workflows.ingest import IngestOptions, ingest
 from hydra_cli.workflows.task_learning import TaskLearner
 

@@ -14,7 +14,7 @@ from hydra_cli.core.protocols import Completion
 from hydra_cli.core.records import Usage
 from hydra_cli.llm.answer_cache import AnswerCache
 from hydra_cli.llm.budget import Limits
-from hydra_cli.llm.setup import cache_path
+from hydra_cli.store.folder import StoreFolder
 from tests.llm.chat_tools import Open, ask, chat, notes, quick_retries
 from tests.llm.fault_server import (
     FaultServer,
@@ -35,7 +35,7 @@ def test_the_cache_answers_a_rerun(chat: Open, tmp_path: Path) -> None:
     total = sum((done.usage for done in second.values()), Usage())
     assert (total.calls, total.cached_calls, total.cost, total.seconds) == (0, 5, 0.0, 0.0)
     assert (total.prompt_tokens, total.completion_tokens) == (50, 30)
-    assert AnswerCache(cache_path(tmp_path / "store")).size() == 5
+    assert AnswerCache(StoreFolder(tmp_path / "store").answers).size() == 5
 
 
 def test_more_answers_add_to_those_there(chat: Open) -> None:
@@ -72,7 +72,7 @@ def test_without_cache_every_run_asks(chat: Open, tmp_path: Path) -> None:
         for _ in range(2):
             chat(server, cache=False).complete(ask("q"))
     assert len(server.calls) == 2
-    assert not cache_path(tmp_path / "store").exists()
+    assert not StoreFolder(tmp_path / "store").answers.exists()
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -17,7 +17,7 @@ from hydra_cli.llm.answer_cache import AnswerCache, cache_key
 from hydra_cli.llm.batch_files import read_answers
 from hydra_cli.llm.budget import Limits
 from hydra_cli.llm.offline import Offline
-from hydra_cli.llm.setup import cache_path
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.wiring import open_chat, open_offline
 from tests.llm.batch_tools import answer_batch, answered, lines_of
 from tests.llm.chat_tools import ask
@@ -89,7 +89,7 @@ def test_answers_come_back_and_nothing_is_asked_twice(offline: Open, tmp_path: P
         found = record(run, ask("one", n=2, seed=0), ask("two", n=1, seed=5))
         assert found == [("one 0 0", "one 0 1"), ("two 5 0",)]
         assert run.finish() is None
-    assert AnswerCache(cache_path(tmp_path / "store")).size() == 2
+    assert AnswerCache(StoreFolder(tmp_path / "store").answers).size() == 2
     # More answers than before: only the rest is written, under the next seed.
     run = offline()
     record(run, ask("one", n=5, seed=0))
@@ -141,7 +141,7 @@ def test_a_forgotten_user_takes_the_answers_along(offline: Open, tmp_path: Path)
     run.finish()
     answer_batch(tmp_path / "requests.jsonl", tmp_path / "a.jsonl", numbered)
     record(offline(tmp_path / "a.jsonl"), ask("one", user="ann"), ask("two", user="bob"))
-    cache = AnswerCache(cache_path(tmp_path / "store"))
+    cache = AnswerCache(StoreFolder(tmp_path / "store").answers)
     assert cache.forget("ann") == 1
     assert cache.get(cache_key(MODEL, ask("one"))) == []
     assert cache.size() == 1
@@ -154,7 +154,7 @@ def test_what_no_request_asks_for_is_not_kept(offline: Open, tmp_path: Path) -> 
     run = offline(tmp_path / "a.jsonl")
     record(run, ask("two"))
     run.finish()
-    assert AnswerCache(cache_path(tmp_path / "store")).size() == 1
+    assert AnswerCache(StoreFolder(tmp_path / "store").answers).size() == 1
     assert offline.notes == [  # type: ignore[attr-defined]
         "1 of 2 answers are to requests that this run doesn't make"
     ]

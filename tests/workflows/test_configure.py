@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app
-from hydra_cli.config import Settings, load_settings
+from hydra_cli.config import Settings
 from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.wiring import load_settings
 from hydra_cli.workflows import configure
 
 FILE = """# chosen with care

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hydra_cli.cli.app import run
-from hydra_cli.config import load_settings
 from hydra_cli.core.prompts import build_messages
 from hydra_cli.core.records import Query, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.supervision import sampling_for
+from hydra_cli.wiring import load_settings
 from tests.llm.fault_server import FaultServer, completion
 
 LETTER = "Dear {},\n\nthank you for asking about the {}.\n\n  - it is safe\n  - it is cheap\n\nMia"
