@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import hydra_cli
-from hydra_cli import Hydra, NotFound, UsageError
+from hydra_cli import Hydra, NotFound, StoreError, UsageError
 from hydra_cli.cli.app import run
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.llm.scripted import ScriptedChat
@@ -202,6 +202,15 @@ def test_several_threads_get_their_own_answers(hydra: Hydra) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_another_encoder_than_the_stores_is_refused(hydra: Hydra, home: Path) -> None:
+    hydra.draft("Is the mug safe?", user="mia")
+    with (
+        Hydra.open(home, encoder=HashEncoder(32)) as other,
+        pytest.raises(StoreError, match="the store's vectors were made by"),
+    ):
+        other.draft("Is the mug safe?", user="mia")
 
 
 def test_a_store_in_memory_does_the_same() -> None:

@@ -78,16 +78,11 @@ def spelled(source: str) -> set[str]:
     return found & LAYOUT
 
 
-NOTING = "fit_many.py"
-"""It still notes its work by the journal itself."""
-
-
 def test_the_store_alone_knows_its_folder() -> None:
     for path in (ROOT / "hydra_cli").rglob("*.py"):
         room = path.relative_to(ROOT / "hydra_cli").parts[0]
         if room not in ("store", "models"):  # models/ has a cache folder of its own
             own = {"config.toml"} if path.name == "demo.py" else set()  # the sample's
-            own |= {"work"} if path.name == NOTING else set()
             assert not spelled(path.read_text("utf-8")) - own, path
     assert spelled("a / 'heads'; b = 'answers.sqlite'; c = 'heads'") == {"heads", "answers.sqlite"}
 
@@ -95,8 +90,7 @@ def test_the_store_alone_knows_its_folder() -> None:
 def test_the_store_alone_takes_its_lock() -> None:
     inner = {f"store.{name}" for name in ("lock", "journal", "tables", "open_tables", "upkeep")}
     for name, targets in imports().items():
-        own = {"store.journal"} if NOTING.startswith(name.split(".")[-1]) else set()
-        assert name.startswith("store.") or not targets & inner - own, name
+        assert name.startswith("store.") or not targets & inner, name
 
 
 def test_the_architecture_page_names_the_rooms_that_there_are() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.records import (
     Candidate,
@@ -157,7 +158,12 @@ class WorkNote(Protocol):
 
 
 class HistoryStore(Protocol):
-    """Users' records and their vectors on disk."""
+    """Users' records and their vectors."""
+
+    @property
+    def encoder(self) -> EncoderInfo | None:
+        """The encoder whose vectors the store holds, or None before the first vector."""
+        ...
 
     def noted(
         self, operation: str, *, counted: bool = False, **details: str

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hydra_cli.core.encoders import EncoderInfo, check_same_encoder
 from hydra_cli.core.protocols import HistoryStore, Progress, TextEncoder
 from hydra_cli.core.records import History, Query, QueryContext, Record
 from hydra_cli.core.tasks import TaskSpec
@@ -90,8 +91,14 @@ def with_vectors(
     *,
     progress: Progress | None = None,
 ) -> History:
-    """The records as a history. Vectors that the store lacks are made and kept."""
+    """The records as a history. Vectors that the store lacks are made and kept.
+
+    StoreError where the store's vectors are another encoder's: they can't be compared.
+    """
     known = store.vectors(user, task.name, [record.id for record in records])
+    if known and (held := store.encoder) is not None:
+        own = EncoderInfo(encoder.fingerprint, encoder.dimension, encoder.name)
+        check_same_encoder(held, own)
     missing = [record for record in records if record.id not in known]
     if progress is not None:
         progress.advance((len(records) - len(missing)) * texts_a_record(task))

@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import DataError, NotFound, UsageError
-from hydra_cli.store.folder import EncoderInfo
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hydra_cli.core.weights import Weights
     from hydra_cli.store.archives import Manifest
     from hydra_cli.store.exporting import Format
-    from hydra_cli.store.folder import EncoderInfo
     from hydra_cli.store.importing import Imported
     from hydra_cli.store.scope import Erased, Scope
 
@@ -52,11 +51,6 @@ class Store(HistoryStore, Protocol):
 
     @property
     def weights(self) -> WeightStore: ...
-
-    @property
-    def encoder(self) -> EncoderInfo | None:
-        """The encoder whose vectors the store holds, or None before the first vector."""
-        ...
 
     def save_fit(
         self,

@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import StoreError, StoreVersion
 from hydra_cli.store import rows as rows_of
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.findings import Finding, ok, problem
-from hydra_cli.store.folder import EncoderInfo, StoreCard, StoreFolder
+from hydra_cli.store.folder import StoreCard, StoreFolder
 from hydra_cli.store.open_tables import OpenTables
 
 _RESTORE = "import your last export into a new store; the records can't be made up"

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.files import name_of, write_atomic
 from hydra_cli.core.records import Record
@@ -20,7 +21,6 @@ from hydra_cli.store import tables, upkeep
 from hydra_cli.store.archives import Archive, Manifest, open_archive
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.exporting import FIELDS
-from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.rows import mixed_keys
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.store import forgetting
 from hydra_cli.store.archives import Manifest
 from hydra_cli.store.exporting import Format, export_store
-from hydra_cli.store.folder import EncoderInfo, StoreFolder
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.importing import Imported, import_into
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from hydra_cli.store.reindexing import Reindex

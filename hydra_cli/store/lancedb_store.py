@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.table import Table
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import NotFound
 from hydra_cli.core.protocols import AddResult, UserSummary, WorkNote
 from hydra_cli.core.records import Record, Scored
@@ -30,7 +31,7 @@ from hydra_cli.store.dedup import (
     unmark_forgotten,
 )
 from hydra_cli.store.errors import FOREIGN, store_errors, translated
-from hydra_cli.store.folder import SCHEMA, EncoderInfo, StoreCard, StoreFolder
+from hydra_cli.store.folder import SCHEMA, StoreCard, StoreFolder
 from hydra_cli.store.journal import noted_work
 from hydra_cli.store.keys import key_of, record_key
 from hydra_cli.store.lock import WriterLock

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from hydra_cli.core.encoders import EncoderInfo, check_same_encoder
 from hydra_cli.core.protocols import AddResult, UserSummary, WorkNote
 from hydra_cli.core.record_building import unix_lines
 from hydra_cli.core.records import History, Query, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import best, bm25_scores, dense_scores
 from hydra_cli.store.answers import forget_answers
-from hydra_cli.store.folder import EncoderInfo, check_same_encoder
 from hydra_cli.store.memory_weights import MemoryWeights
 from hydra_cli.store.scope import Erased, Scope, nothing_of
 from hydra_cli.store.task_file import joined

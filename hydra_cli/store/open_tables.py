@@ -8,9 +8,10 @@ from typing import TypeVar
 import lance
 from lancedb.table import Table
 
+from hydra_cli.core.encoders import EncoderInfo, check_same_encoder
 from hydra_cli.store import tables
 from hydra_cli.store.errors import FOREIGN, store_errors
-from hydra_cli.store.folder import EncoderInfo, StoreFolder, check_same_encoder
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.lock import WriterLock
 
 T = TypeVar("T")

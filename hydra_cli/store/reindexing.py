@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.errors import store_errors
-from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.keys import record_key
 from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.rows import mixed_keys, to_records, vector_rows

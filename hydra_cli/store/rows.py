@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import StoreError
 from hydra_cli.core.protocols import UserSummary
 from hydra_cli.core.records import Record
-from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.keys import (
     from_microseconds,
     key_of,

@@ -9,7 +9,8 @@ from datetime import timedelta
 import lancedb
 import pyarrow as pa
 
-from hydra_cli.store.folder import EncoderInfo, StoreFolder
+from hydra_cli.core.encoders import EncoderInfo
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.keys import key_of
 
 RECORDS = "records"

@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import BTree
 
+from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.records import Record
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store import rows as store_rows
 from hydra_cli.store import tables
 from hydra_cli.store import upkeep as store_upkeep
-from hydra_cli.store.folder import EncoderInfo
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.lance_store import LanceStore
 

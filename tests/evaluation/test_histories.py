@@ -12,7 +12,7 @@ from hydra_cli.evaluation.as_json import task_mapping
 from hydra_cli.evaluation.histories import Histories, Variant, donors
 from hydra_cli.evaluation.methods import parse_methods, suited
 from hydra_cli.evaluation.questions import folded
-from hydra_cli.store.memory import HashEncoder
+from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.evaluate import Material
 from tests.evaluation.helpers import echo_chat, material, run
 

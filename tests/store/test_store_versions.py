@@ -213,7 +213,7 @@ def test_an_interrupted_reindex_leaves_a_store_that_works(store: LanceStore) -> 
 
 def test_who_is_forgotten_during_a_reindex_stays_so(store: LanceStore) -> None:
     encoder = FakeEncoder("new", 5)
-    from hydra_cli.store.folder import EncoderInfo
+    from hydra_cli.core.encoders import EncoderInfo
 
     work = Reindex(store, EncoderInfo(encoder.fingerprint, 5, "new"), no_task)
 

@@ -8,9 +8,10 @@ import pytest
 
 from hydra_cli.core.errors import StoreError
 from hydra_cli.core.tasks import PRESETS, TaskSpec
-from hydra_cli.store.task_file import FILE, keep_labels, load_tasks, save_task
+from hydra_cli.store.task_file import keep_labels, load_tasks, save_task
 from hydra_cli.wiring import load_settings
 
+FILE = "tasks.json"
 KINDS = TaskSpec("kinds", "classification", "Name it.", ("bug", "praise"))
 
 

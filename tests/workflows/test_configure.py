@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from hydra_cli.cli.app import app
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.store.folder import StoreFolder
 from hydra_cli.wiring import load_settings
 from hydra_cli.workflows import configure
 
@@ -28,7 +29,7 @@ labels = ["bug", "question"]
 def store(tmp_path: Path) -> Path:
     folder = tmp_path / "store"
     folder.mkdir()
-    configure.config_path(folder).write_text(FILE, "utf-8")
+    StoreFolder(folder).settings.write_text(FILE, "utf-8")
     return folder
 
 
@@ -71,7 +72,7 @@ def test_set_then_read(store: Path, key: str, text: str, value: object) -> None:
 def test_nonsense_is_refused_and_nothing_written(store: Path, key: str, text: str) -> None:
     with pytest.raises(UsageError):
         configure.assign(store, key, text)
-    assert configure.config_path(store).read_text("utf-8") == FILE
+    assert StoreFolder(store).settings.read_text("utf-8") == FILE
 
 
 @pytest.mark.parametrize("key", ["modle", "store", "tasks", "tasks.x", ""])
@@ -83,7 +84,7 @@ def test_unknown_keys_are_refused(store: Path, key: str) -> None:
     ):
         with pytest.raises((NotFound, UsageError)):
             act()
-    assert configure.config_path(store).read_text("utf-8") == FILE
+    assert StoreFolder(store).settings.read_text("utf-8") == FILE
 
 
 def test_a_typing_error_gets_a_suggestion(store: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_typing_error_gets_a_suggestion(store: Path) -> None:
 def test_comments_and_tasks_survive(store: Path) -> None:
     configure.assign(store, "k", "5")
     configure.assign(store, "seed", "7")
-    text = configure.config_path(store).read_text("utf-8")
+    text = StoreFolder(store).settings.read_text("utf-8")
     assert text.startswith('# chosen with care\nmodel = "openai/gpt-4o-mini"  # cheap\nk = 5\n')
     assert 'kind = "classification"  # three of them' in text
     settings = load_settings(store)
@@ -107,21 +108,21 @@ def test_unset_brings_the_default_back(store: Path) -> None:
     assert configure.unset(store, "k")
     assert not configure.unset(store, "k")
     assert load_settings(store).k == Settings(store=store).k
-    assert "# chosen with care" in configure.config_path(store).read_text("utf-8")
+    assert "# chosen with care" in StoreFolder(store).settings.read_text("utf-8")
 
 
 def test_the_first_setting_makes_the_file(tmp_path: Path) -> None:
     configure.assign(tmp_path / "new", "k", "2")
-    path = configure.config_path(tmp_path / "new")
+    path = StoreFolder(tmp_path / "new").settings
     assert path.read_text("utf-8") == "k = 2\n"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_broken_file_is_left_alone(store: Path) -> None:
-    configure.config_path(store).write_text("k = = 3", "utf-8")
+    StoreFolder(store).settings.write_text("k = = 3", "utf-8")
     with pytest.raises(UsageError, match="not valid TOML"):
         configure.assign(store, "k", "5")
-    assert configure.config_path(store).read_text("utf-8") == "k = = 3"
+    assert StoreFolder(store).settings.read_text("utf-8") == "k = = 3"
 
 
 def test_show_tells_what_the_file_names(store: Path) -> None:

@@ -106,7 +106,7 @@ def bad_vectors(store: LanceStore) -> None:
 
 
 def other_vectors(store: LanceStore) -> None:
-    from hydra_cli.store.folder import EncoderInfo
+    from hydra_cli.core.encoders import EncoderInfo
 
     store.create_vector_table(EncoderInfo("other", 4))
 
