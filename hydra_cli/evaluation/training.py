@@ -94,7 +94,9 @@ def training_set(
 def labels_for(recipe: Recipe, setting: Setting, plan: TrainingPlan) -> SupervisionPlan:
     """The labels that a recipe needs, on the evidence that its method shows."""
     answering = setting.plan.with_first_stage(recipe.first_stage)
-    return SupervisionPlan(recipe.needs, answers=plan.llm, answering=answering)
+    return SupervisionPlan(
+        recipe.needs, answers=plan.llm, lone=recipe.labels_alone, answering=answering
+    )
 
 
 def train(

@@ -13,7 +13,7 @@ regret (docs/design/gate.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -95,8 +95,8 @@ def decide(
     records = rerank = adapt = UNTESTED
     if asked is not None:
         records = _records(judge, asked)
-        rerank = judge.stage(asked, _with_reranker, _without_reranker)
-        adapt = judge.stage(asked, _with_adapter, _without_adapter)
+        rerank = judge.stage(asked, {more: less for less, more in _RERANKED.items()})
+        adapt = judge.stage(asked, _ADAPTED)
         adapt = replace(adapt, rival=judge.rival(asked))
         if not records.on:
             rerank = adapt = Verdict(False, "unused")
@@ -111,30 +111,14 @@ def decide(
     )
 
 
-def _with_reranker(method: Method) -> Method | None:
-    found: dict[Method, Method] = {
-        "rag": "rerank", "adapt1": "rerank+adapt1", "adapt": "rerank+adapt"
-    }  # fmt: skip
-    return found.get(method)
-
-
-def _without_reranker(method: Method) -> Method | None:
-    found: dict[Method, Method] = {
-        "rerank": "rag", "rerank+adapt1": "adapt1", "rerank+adapt": "adapt"
-    }  # fmt: skip
-    return found.get(method)
-
-
-def _with_adapter(method: Method) -> Method | None:
-    found: dict[Method, Method] = {"rag": "adapt", "rerank": "rerank+adapt"}
-    return found.get(method)
-
-
-def _without_adapter(method: Method) -> Method | None:
-    found: dict[Method, Method] = {
-        "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
-    }  # fmt: skip
-    return found.get(method)
+_RERANKED: dict[Method, Method] = {
+    "rag": "rerank", "adapt1": "rerank+adapt1", "adapt": "rerank+adapt"
+}  # fmt: skip
+"""Each pipeline with the reranker as well."""
+_ADAPTED: dict[Method, Method] = {
+    "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
+}  # fmt: skip
+"""What each pipeline with the adapter would answer without it."""
 
 
 def _records(judge: _Judge, asked: Method) -> Verdict:
@@ -202,19 +186,15 @@ class _Judge:
                      if baseline in o.quality]  # fmt: skip
         return self.gain(method, baseline).mean > PRICE * _scale(qualities) * extra
 
-    def stage(
-        self,
-        used: Method,
-        adding: Callable[[Method], Method | None],
-        removing: Callable[[Method], Method | None],
-    ) -> Verdict:
-        """A stage's verdict: on where the pipeline has it, against the one without."""
-        if (without := removing(used)) is not None:
-            return self.verdict(True, used, without) if self.ran(used, without) else UNTESTED
-        with_stage = adding(used)
-        if with_stage is None or not self.ran(with_stage, used):
-            return UNTESTED
-        return self.verdict(False, with_stage, used)
+    def stage(self, used: Method, without: Mapping[Method, Method]) -> Verdict:
+        """A stage's verdict, from the pipelines that have it with what they are without it.
+
+        On where the one in use has it.
+        """
+        if (less := without.get(used)) is not None:
+            return self.verdict(True, used, less) if self.ran(used, less) else UNTESTED
+        more = next((m for m, less in without.items() if less == used and self.ran(m, used)), None)
+        return UNTESTED if more is None else self.verdict(False, more, used)
 
     def adapter_alone(self, free: Method) -> Verdict:
         """The adapter's verdict where no LLM was asked: beside the hardest control."""

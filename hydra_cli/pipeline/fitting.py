@@ -17,7 +17,7 @@ from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, S
 from hydra_cli.core.records import History, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate
-from hydra_cli.pipeline.outcomes import outcomes_of
+from hydra_cli.pipeline.outcomes import outcomes_of, with_many_answers
 from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
     label_requests,
@@ -206,7 +206,8 @@ class Fitting:
         scorer = self.recipe.scorer(base, None, self.task, self.encoder)
         asked = self.chat is not None
         examples = judging_examples(splits, self.plan, seed=self.seed, asked=asked)
-        outcomes = self._outcomes(examples, dict.fromkeys([s.user for s in splits], scorer), base)
+        scorers = dict.fromkeys([one.user for one in splits], scorer)
+        outcomes = self._outcomes(examples, scorers, base, [])
         gate = self._gate([], outcomes)
         held_out = with_outcomes(base.card.held_out, self.evidence, outcomes)
         card = replace(base.card, gate=gate.card, held_out=held_out)
@@ -245,7 +246,9 @@ class Fitting:
             for one in splits
         }
         examples = [example for one in splits for example in one.held]
-        outcomes = [] if self._by_earlier else self._outcomes(examples, scorers, base)
+        outcomes = (
+            [] if self._by_earlier else self._outcomes(examples, scorers, base, trained.outcomes)
+        )
         judged, gates = {}, {}
         for one in splits:
             name = pseudonym(base.fingerprint, one.user)
@@ -280,8 +283,13 @@ class Fitting:
         return shown
 
     def _outcomes(
-        self, examples: Sequence[TrainingExample], scorers: Mapping[str, Scorer], base: Weights
+        self,
+        examples: Sequence[TrainingExample],
+        scorers: Mapping[str, Scorer],
+        base: Weights,
+        known: Sequence[Outcome],
     ) -> list[Outcome]:
+        """What every pipeline would have answered; ``known`` outcomes say what is still open."""
         from hydra_cli.modeling.gate import pseudonym
 
         labels = judging_labels(self.labels, asked=self.chat is not None)
@@ -297,6 +305,21 @@ class Fitting:
             progress=self.progress,
         )
         self.usage += usage + more
+        if self.chat is not None and not labels.draws(self.task):
+            gate = self._gate([], [*found, *known])
+            # Where one vote wins nothing over none, more of them are no open question.
+            if gate.n:
+                found, more = with_many_answers(
+                    shown,
+                    found,
+                    self.task,
+                    labels,
+                    rerank=gate.rerank,
+                    scorer_of=scorers.__getitem__,
+                    chat=self.chat,
+                    progress=self.progress,
+                )
+                self.usage += more
         return [replace(o, user=pseudonym(base.fingerprint, o.user)) for o in found]
 
 
@@ -310,10 +333,16 @@ def judging_requests(
 ) -> list[ChatRequest]:
     """The LLM calls that judging the examples makes, as far as they can be known before.
 
-    Calls on reranked evidence are counted with the first stage's, as long as it.
+    Calls on reranked evidence are counted with the first stage's, as long as it. Whether
+    labels and ratings are worth more than one answer is asked of one kind of evidence.
     """
-    held = label_requests(examples, task, judging_labels(labels, asked=True))
-    return held + [request for request in held if len(request.messages) > 2]
+    asked = judging_labels(labels, asked=True)
+    held = label_requests(examples, task, asked)
+    many = []
+    if not asked.draws(task):
+        drawing = replace(asked, lone=False, plain=False)
+        many = [r for r in label_requests(examples, task, drawing) if r.sampling.temperature]
+    return held + [request for request in held if len(request.messages) > 2] + many
 
 
 def _key(example: TrainingExample) -> tuple[str, str]:

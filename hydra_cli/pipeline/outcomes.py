@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from hydra_cli.core.controls import lead, majority, nearest_vote
 from hydra_cli.core.prompts import build_messages
-from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Scorer
+from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Sampling, Scorer
 from hydra_cli.core.records import Candidate, Record, Scored, TrainingExample, Usage
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
@@ -30,9 +31,10 @@ def outcomes_of(
     """One outcome per held-out example; ``scorer_of`` gives a user's scorer.
 
     With ``chat``, the reranked evidence is put before the LLM too, for all
-    examples or those at ``asked_again``. Without it the reranker is judged by
-    its evidence alone: how well the shown records' outputs match the
-    reference, against the first stage's records.
+    examples or those at ``asked_again``; the greedy answer alone where the plan
+    doesn't draw (``with_many_answers`` asks for the rest). Without it the
+    reranker is judged by its evidence alone: how well the shown records'
+    outputs match the reference, against the first stage's records.
     """
     from hydra_cli.modeling.gate import Outcome
 
@@ -56,6 +58,43 @@ def outcomes_of(
         Outcome(example.user, quality) for example, quality in zip(examples, qualities, strict=True)
     ]
     return outcomes, usage
+
+
+def with_many_answers(
+    examples: Sequence[TrainingExample],
+    outcomes: Sequence[Outcome],
+    task: TaskSpec,
+    plan: SupervisionPlan,
+    *,
+    rerank: bool,
+    scorer_of: Callable[[str], Scorer],
+    chat: ChatModel,
+    progress: Progress | None = None,
+) -> tuple[list[Outcome], Usage]:
+    """The outcomes with the adapter's choice among all n answers, on one kind of evidence."""
+    requests, shown = [], []
+    for example in examples:
+        evidence = example.evidence
+        if rerank:
+            found = scorer_of(example.user).rerank(example.context, example.shortlist)
+            evidence = tuple(found[: plan.answering.k])
+        shown.append(evidence)
+        messages = build_messages(example.context.query, evidence, task)
+        requests.append(ChatRequest(messages, _drawn(task, plan), example.user))
+    if progress is not None:
+        progress.start("comparing numbers of answers", len(requests))
+    known, usage = list(outcomes), Usage()
+    method: Method = "rerank+adapt" if rerank else "adapt"
+    for i, completion in chat.complete_many(requests):
+        usage += completion.usage
+        example = examples[i]
+        chosen = scorer_of(example.user).adapt(example.context, shown[i], completion.candidates)
+        if chosen:
+            grade_of = _grade(chosen[0].item.text, example, task)
+            known[i] = replace(known[i], quality={**known[i].quality, method: grade_of})
+        if progress is not None:
+            progress.advance()
+    return known, usage
 
 
 def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float]:
@@ -95,9 +134,14 @@ def _choices(
         found.append(("adapt0", ()))
     if task.closed and greedy is not None:
         found.append(("rerank+adapt1" if prefix else "adapt1", (Candidate(greedy, 0),)))
-    if candidates:
+    if len(candidates) > 1 or (candidates and not task.closed):
         found.append(("rerank+adapt" if prefix else "adapt", candidates))
     return found
+
+
+def _drawn(task: TaskSpec, plan: SupervisionPlan) -> Sampling:
+    how = plan.answering
+    return sampling_for(task, n=how.answers, temperature=how.temperature, seed=how.seed)
 
 
 def _ask_reranked(
@@ -114,10 +158,9 @@ def _ask_reranked(
 ) -> Usage:
     """Greedy and sampled answers on reranked evidence, graded into ``qualities``."""
     how = plan.answering
-    settings = [
-        sampling_for(task, n=1, temperature=0.0, seed=how.seed),
-        sampling_for(task, n=how.answers, temperature=how.temperature, seed=how.seed),
-    ]
+    settings = [sampling_for(task, n=1, temperature=0.0, seed=how.seed)]
+    if plan.draws(task):
+        settings.append(_drawn(task, plan))
     jobs = [(i, sampling) for i in again for sampling in settings]
     requests = [
         ChatRequest(

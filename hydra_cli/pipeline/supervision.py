@@ -45,14 +45,20 @@ TOP_P = 0.95
 class SupervisionPlan:
     """Which labels to make, and how the answers they are made from come about.
 
-    ``answers`` samples ``n`` answers and a greedy one for every example;
-    ``plain`` adds a greedy answer without evidence, for the gate.
+    ``answers`` samples ``n`` answers and a greedy one for every example; where ``lone``
+    the greedy one is all for labels and ratings, whose adapter learns as much from it
+    (docs/design/gate.md). ``plain`` adds a greedy answer without evidence, for the gate.
     """
 
     needs: frozenset[Supervision] = field(default_factory=frozenset)
     answers: bool = False
+    lone: bool = False
     plain: bool = False
     answering: AnswerPlan = field(default_factory=AnswerPlan)
+
+    def draws(self, task: TaskSpec) -> bool:
+        """Whether more than the greedy answer is asked for."""
+        return self.answers and not (self.lone and task.closed)
 
 
 def sampling_for(task: TaskSpec, *, n: int, temperature: float, seed: int) -> Sampling:
@@ -170,8 +176,9 @@ def _jobs(
         return _Job(index, purpose, position, ChatRequest(messages, sampling, query.user))
 
     jobs = []
-    if plan.answers:
+    if plan.draws(task):
         jobs.append(job("answers", 0, example.evidence, drawn))
+    if plan.answers:
         jobs.append(job("greedy", 0, example.evidence, greedy))
     if plan.plain:
         jobs.append(job("plain", 0, (), greedy))
@@ -202,7 +209,8 @@ def _with_answers(
     plan: SupervisionPlan,
     found: Mapping[tuple[int, str, int], Completion],
 ) -> TrainingExample:
-    if answers := found.get((index, "answers", 0)):
+    chosen_from = "answers" if plan.draws(task) else "greedy"
+    if answers := found.get((index, chosen_from, 0)):
         quality = tuple(
             grade(prediction=text, reference=example.reference, task=task) for text in answers.texts
         )

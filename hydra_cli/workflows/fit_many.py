@@ -48,7 +48,9 @@ def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | N
 def label_plan(settings: Settings, recipe: Recipe, *, answers: bool) -> SupervisionPlan:
     """The labels a recipe needs. Those that only an LLM can give need ``answers``."""
     answering = settings.plan.with_first_stage(recipe.first_stage)
-    return SupervisionPlan(needs=recipe.needs, answers=answers, answering=answering)
+    return SupervisionPlan(
+        needs=recipe.needs, answers=answers, lone=recipe.labels_alone, answering=answering
+    )
 
 
 def fit_tasks(

@@ -41,5 +41,6 @@ def test_fits_and_gates_are_planned_from_above(task: str) -> None:
     chat = echo_chat()
     run(task, "hydra-pers,rag-fused,pag,consensus", chat=chat)
     made = len({request_key(request) for request in chat.requests})
-    # Reranked evidence may be the first stage's, and the gate may turn stages off.
-    assert made <= len(planned(task, "hydra-pers,rag-fused,pag,consensus")) <= 1.35 * made
+    # Reranked evidence may be the first stage's, the gate may turn stages off, and for labels
+    # more than one answer may be no question.
+    assert made <= len(planned(task, "hydra-pers,rag-fused,pag,consensus")) <= 1.5 * made

@@ -30,7 +30,7 @@ from tests.workflows.conftest import HEADLINES, MOOD, weights_in
 
 RECIPE = recipe_named("hydra-pers")
 FIRST_RELEASE = Path(__file__).parents[1] / "data" / "first_release"
-LABELS = SupervisionPlan(needs=RECIPE.needs, answering=AnswerPlan(n=3))
+LABELS = SupervisionPlan(needs=RECIPE.needs, lone=True, answering=AnswerPlan(n=3))
 
 
 def run(
@@ -328,7 +328,8 @@ def test_labels_that_follow_the_user_alone_are_asked_of_nobody(
     used = personalization(weights_in(tmp_path), "u1", MOOD, RECIPE, HashEncoder())
     assert used.n == report.fitted[1].gate.n
     quality = report.base_gate.quality["others"]
-    assert {"adapt0", "adapt1", "adapt", "rerank+adapt1", "majority", "knn", "rag"} <= set(quality)
+    assert {"adapt0", "adapt1", "rerank+adapt1", "majority", "knn", "rag"} <= set(quality)
+    assert all(request.sampling.n == 1 for request in chat.requests), "more were no question"
 
 
 def test_an_llm_that_knows_the_label_is_asked_once(
@@ -346,6 +347,7 @@ def test_an_llm_that_knows_the_label_is_asked_once(
 
     report = run(store, tmp_path, MOOD, chat=ScriptedChat(answer))
     assert report.base_gate.n == 1
+    assert "adapt" in {k.removeprefix("rerank+") for k in report.base_gate.quality["others"]}
     chat = ScriptedChat(answer)
     found = ask(
         make_query("the tram on day 11 was seen by person 1", "u1", MOOD), MOOD,

@@ -85,3 +85,17 @@ def test_the_same_seed_draws_the_same_records(history: History) -> None:
 )
 def test_the_papers_labels(task: str, grades: list[float], labels: tuple[float, ...]) -> None:
     assert hydra_labels(grades, PRESETS[task]) == labels
+
+
+def test_a_closed_tasks_examples_need_one_answer(history: History) -> None:
+    closed = replace(TASK, kind="classification", labels=tuple({r.output for r in history.records}))
+    lone = replace(PLAN, needs=frozenset[Supervision](), plain=False, lone=True)
+    chat = ScriptedChat(lambda request, i: f"answer {i}")
+    shown, usage = supervise(
+        pseudo_queries(history, closed, limit=4, seed=0), closed, lone, chat=chat
+    )
+    assert usage.calls == 4
+    assert [[c.text for c in example.candidates] for example in shown] == [["answer 0"]] * 4
+    drawn, usage = supervise(pseudo_queries(history, TASK, limit=4, seed=0), TASK, lone, chat=chat)
+    assert usage.calls == 8, "free text is chosen from"
+    assert {len(example.candidates) for example in drawn} == {5}
