@@ -151,6 +151,8 @@ def _talk(report: IngestReport) -> list[str]:
 
 
 def _about(file: FileReport) -> list[str]:
+    from hydra_cli.core.rows import NOT_UTF8
+
     counts = (
         f"{file.added:,} added, {_replaced(file)}{file.present:,} already there, "
         f"{file.rejected:,} rejected"
@@ -165,6 +167,8 @@ def _about(file: FileReport) -> list[str]:
     if file.dropped:
         said.append(f"  not kept: {_some(file.dropped)} (--keep NAME keeps one)")
     said.extend(f"  rejected {count:,}: {reason}" for reason, count in file.reasons.items())
+    if NOT_UTF8 in file.reasons:
+        said.append("  these bytes are no UTF-8: --encoding NAME says what the file is, cp1252 say")
     if file.first_rejected is not None:
         said.append(f"  first rejected: {file.first_rejected}")
     if file.error is not None:

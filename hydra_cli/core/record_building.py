@@ -97,11 +97,20 @@ class RecordBuilder:
             raise Rejected(f"longer than {MAX_RECORD >> 20} MB")
 
         given = "" if columns.id is None else checked_id(get(columns.id), "id")
-        # Of the text as it stood in the source, as 0.1 made it.
-        record_id = given or content_id(user, task, input_, output, time)
+        read = input_, output
         if "\r" in input_ or "\r" in output:
             input_, output = unix_lines(input_), unix_lines(output)
-        return Record(user, record_id, task, input_, output, time, metadata)
+        if given or ("\n" not in input_ and "\n" not in output):
+            record_id = given or content_id(user, task, input_, output, time)
+            return Record(user, record_id, task, input_, output, time, metadata)
+        # The same rows get the same ids, whatever line breaks a format has.
+        record_id = content_id(user, task, input_, output, time)
+        former = {
+            content_id(user, task, *texts, time)
+            for texts in (read, (dos_lines(input_), dos_lines(output)))
+        }
+        former.discard(record_id)
+        return Record(user, record_id, task, input_, output, time, metadata, tuple(sorted(former)))
 
     def _kept(self, names: Iterable[str]) -> tuple[str, ...]:
         keep = self._keep
@@ -122,6 +131,11 @@ class RecordBuilder:
 def unix_lines(text: str) -> str:
     """The text with its line breaks as line feeds."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def dos_lines(text: str) -> str:
+    """The text with its line feeds as CSV files mostly have them."""
+    return text.replace("\n", "\r\n")
 
 
 def _other_text(value: object, name: str) -> str:

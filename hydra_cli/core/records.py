@@ -37,6 +37,8 @@ class Record:
     output: str
     time: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    former: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Other ids that a store may know it by: those that earlier releases made from its content."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

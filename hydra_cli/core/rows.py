@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 MAX_RECORD = 16 * 1024 * 1024
 """Bytes or characters of one record; longer ones are rejected."""
+NOT_UTF8 = "not valid UTF-8"
+"""Why an entry with other bytes is a BadRow."""
 MAX_ID_BYTES = 1024
 """UTF-8 bytes of a user, record or task id."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from hydra_cli.core.errors import DataError
-from hydra_cli.core.rows import MAX_RECORD, BadRow, Row
+from hydra_cli.core.rows import MAX_RECORD, NOT_UTF8, BadRow, Row
 from hydra_cli.readers.streams import lines
 
 _DELIMITERS = ",\t;|"
@@ -79,5 +79,5 @@ def _fault(cells: list[str], header: list[str]) -> str | None:
         try:
             joined.encode()
         except UnicodeEncodeError:
-            return "not valid UTF-8"
+            return NOT_UTF8
     return None

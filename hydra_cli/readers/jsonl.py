@@ -9,7 +9,7 @@ from typing import BinaryIO
 import orjson
 
 from hydra_cli.core.errors import DataError
-from hydra_cli.core.rows import MAX_RECORD, BadRow, Row
+from hydra_cli.core.rows import MAX_RECORD, NOT_UTF8, BadRow, Row
 from hydra_cli.readers.streams import lines
 
 MAX_ENTRY = 16 * MAX_RECORD
@@ -133,6 +133,6 @@ def _bad(number: int, data: bytes, error: orjson.JSONDecodeError) -> BadRow:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return BadRow(number, "not valid UTF-8", data.decode("utf-8", "replace").strip())
+        return BadRow(number, NOT_UTF8, data.decode("utf-8", "replace").strip())
     reason = "a NUL byte" if "\0" in text else f"not valid JSON: {error.msg}"
     return BadRow(number, reason, text.strip())

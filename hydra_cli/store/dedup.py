@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import lance
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from hydra_cli.core.record_building import unix_lines
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables
-from hydra_cli.store.keys import forgotten_digest
+from hydra_cli.store.keys import forgotten_digest, key_of
 from hydra_cli.store.open_tables import OpenTables
 from hydra_cli.store.rows import mixed_keys
 
@@ -20,6 +21,35 @@ _FEW_USERS = 64
 """Up to so many users of a batch are looked up by the index, more by a scan of the keys."""
 _SCAN_ROWS = 262_144
 _COMPARED = ("input", "output", "time")
+
+
+def with_known_ids(store: OpenTables, records: Sequence[Record]) -> Sequence[Record]:
+    """The records, those that the store holds under a former id with that id."""
+    waiting = [record for record in records if record.former]
+    dataset = store.dataset(tables.RECORDS)
+    if not waiting or dataset.count_rows() == 0:
+        return records
+    users = {name: key_of(name) for name in {record.user for record in waiting}}
+    keys = {key_of(record.task, name) for record in waiting for name in (record.id, *record.former)}
+    wanted = pa.array(sorted(keys), pa.int64())
+    few = len(users) <= _FEW_USERS
+    held: set[tuple[int, int]] = set()
+    for batch in dataset.to_batches(
+        columns=["user_key", "record_key"],
+        filter=f"user_key IN ({tables.int_list(list(users.values()))})" if few else None,
+        batch_size=_SCAN_ROWS,
+    ):
+        hits = batch.filter(pc.is_in(batch["record_key"], value_set=wanted))
+        held.update(zip(*(column.to_pylist() for column in hits.columns), strict=True))
+
+    def known(record: Record) -> Record:
+        user = users.get(record.user, 0)
+        for name in (record.id, *record.former) if record.former else ():
+            if (user, key_of(record.task, name)) in held:
+                return replace(record, id=name)
+        return record
+
+    return [known(record) for record in records] if held else records
 
 
 def known_contents(
@@ -122,7 +152,10 @@ def split_forgotten(
         found = marked & {
             digests[(record.user,)],
             digests[record.user, record.task],
-            forgotten_digest(salt, record.user, record.task, record.id),
+            *(
+                forgotten_digest(salt, record.user, record.task, name)
+                for name in (record.id, *record.former)
+            ),
         }
         hit |= found
         (refused if found and not restore else allowed).append(record)

@@ -29,6 +29,7 @@ from hydra_cli.store.dedup import (
     split_forgotten,
     truly_other,
     unmark_forgotten,
+    with_known_ids,
 )
 from hydra_cli.store.errors import FOREIGN, store_errors, translated
 from hydra_cli.store.folder import SCHEMA, StoreCard, StoreFolder
@@ -95,6 +96,7 @@ class LanceHistoryStore(OpenTables):
             return AddResult(added=0, present=0)
         with store_errors(self.folder.root, "write to"), self.lock.held():
             allowed, refused, marks = split_forgotten(self, records, restore=restore)
+            allowed = with_known_ids(self, allowed)
             rows = rows_of.record_rows(allowed)
             known, next_seq = known_contents(self.dataset(tables.RECORDS), rows)
             keep, conflicting = sort_out(rows, known)

@@ -18,7 +18,7 @@ from hydra_cli.core.protocols import HistoryStore, Progress
 from hydra_cli.core.recognition import guess_columns
 from hydra_cli.core.record_building import RecordBuilder, Rejected
 from hydra_cli.core.records import Record
-from hydra_cli.core.rows import BadRow, Row
+from hydra_cli.core.rows import NOT_UTF8, BadRow, Row
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.time_rules import TimeRule, time_rule
 from hydra_cli.readers import STDIN, Source, open_source
@@ -320,11 +320,15 @@ class _Reading:
             *((record, "was forgotten before (--restore takes it)") for record in result.forgotten),
         ]
         if out:
-            line_of = dict(zip(map(_key, records), lines, strict=True))
+            line_of = {
+                key: line
+                for record, line in zip(records, lines, strict=True)
+                for key in _keys(record)
+            }
             for record, reason in out:
                 self._reject(line_of[_key(record)], reason, _shown(_as_row(record)))
             gone = {(*_key(record), record.output) for record, _ in out}
-            fitting = [r for r in fitting if (*_key(r), r.output) not in gone]
+            fitting = [r for r in fitting if gone.isdisjoint((*k, r.output) for k in _keys(r))]
         self._learner.accepted(fitting, self._offered)
         self._reached(self._report.usable)
         self._progress.advance(len(records))
@@ -369,6 +373,11 @@ def _key(record: Record) -> tuple[str, str, str]:
     return record.user, record.task, record.id
 
 
+def _keys(record: Record) -> list[tuple[str, str, str]]:
+    """The record's key, and those that a store may know it by."""
+    return [(record.user, record.task, name) for name in (record.id, *record.former)]
+
+
 def _as_row(record: Record) -> dict[str, object]:
     time = None if record.time is None else record.time.isoformat()
     return {
@@ -401,6 +410,11 @@ def _nothing(reports: Sequence[FileReport]) -> DataError:
     if not rejected:
         return DataError(f"no rows in {where}")
     first = next(report for report in reports if report.rejected)
+    if all(set(report.reasons) <= {NOT_UTF8} for report in reports):
+        return DataError(
+            f"nothing usable in {where}: {rejected} rejected, first {first.first_rejected}",
+            hint="say with --encoding what the file is, such as cp1252",
+        )
     return DataError(
         f"nothing usable in {where}: {rejected} rejected, first {first.first_rejected}",
         hint="see all of them with --rejects FILE, or name the columns with --map",

@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 
 from hydra_cli.cli.app import app, run
 from hydra_cli.core.errors import DataError, NotFound, UsageError
+from hydra_cli.core.record_building import content_id
+from hydra_cli.core.records import Record
+from hydra_cli.store.lancedb_store import LanceHistoryStore
 
 ROWS = [
     {"user": user, "input": f"text {i}", "output": f"title {i}", "time": 1_600_000_000 + i}
@@ -203,3 +206,55 @@ def test_a_corrected_reply_replaces_the_old_one_without_an_id_column(
     assert again.stdout == "0 added, 2 already there, 0 rejected\n"
     history = json.loads(call("history", "Jörg", "--json").stdout)
     assert [row["output"] for row in history] == ["neue Grüße", "b"]
+
+
+LETTER = {"user": "u", "input": "Is it\nsafe?", "output": "Hi!\nIt is.\n\nMia"}
+
+
+def letters(tmp_path: Path) -> dict[str, Path]:
+    """One row of several lines, as CSV with its line breaks and as JSON Lines."""
+    files = {"csv": tmp_path / "x.csv", "jsonl": tmp_path / "x.jsonl"}
+    texts = (f'"{LETTER[name]}"'.replace("\n", "\r\n") for name in ("input", "output"))
+    files["csv"].write_bytes(f"user,input,output\r\nu,{','.join(texts)}\r\n".encode())
+    files["jsonl"].write_text(json.dumps(LETTER) + "\n")
+    return files
+
+
+@pytest.mark.parametrize("first", ["csv", "jsonl"])
+def test_the_same_row_in_another_format_is_the_same_record(tmp_path: Path, first: str) -> None:
+    files = letters(tmp_path)
+    assert call("ingest", files.pop(first)).stdout.startswith("1 added")
+    (other,) = files.values()
+    assert call("ingest", other).stdout == "0 added, 1 already there, 0 rejected\n"
+    assert call("forget", "u", "--task", "default", "--yes").exit_code == 0
+    assert "forgotten before" in str(call("ingest", other).exception)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_record_that_has_the_id_of_an_earlier_release_keeps_it(
+    tmp_path: Path, home: Path, form: str
+) -> None:
+    """Earlier releases made ids from the line breaks as they stood in the source."""
+    old = Record("u", content_id(
+        "u", "default", "Is it\r\nsafe?", "Hi!\r\nIt is.\r\n\r\nMia", None
+    ), "default", "Is it\r\nsafe?", "Hi!\r\nIt is.\r\n\r\nMia")  # fmt: skip
+    with_others = [old, Record("v", "1", "default", "in", "out")]
+    assert LanceHistoryStore.open(home, create=True).add(with_others).added == 2
+    path = letters(tmp_path)[form]
+    assert call("ingest", path).stdout == "0 added, 1 already there, 0 rejected\n"
+    assert call("forget", "u", "--task", "default", "--record", old.id, "--yes").exit_code == 0
+    assert "forgotten before" in str(call("ingest", path).exception)
+    assert call("ingest", path, "--restore").stdout.startswith("1 added")
+    assert call("ingest", path).stdout.startswith("0 added, 1 already there")
+
+
+def test_wrong_bytes_far_down_name_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    plain = "".join(f"u,question {i},answer {i}\n" for i in range(4000))
+    path.write_bytes(f"user,input,output\n{plain}u,one more,Grüße\n".encode("cp1252"))
+    result = call("ingest", path)
+    assert "1 rejected" in result.stdout
+    assert "--encoding NAME says what the file is" in result.stderr
+    again = call("ingest", path, "--encoding", "cp1252")
+    assert again.stdout == "1 added, 4,000 already there, 0 rejected\n"
+    assert "--encoding NAME" not in again.stderr
