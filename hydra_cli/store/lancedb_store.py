@@ -34,6 +34,7 @@ from hydra_cli.store.dedup import (
 from hydra_cli.store.errors import FOREIGN, store_errors, translated
 from hydra_cli.store.folder import SCHEMA, StoreCard, StoreFolder
 from hydra_cli.store.journal import noted_work
+from hydra_cli.store.kept_reads import KeptReads
 from hydra_cli.store.keys import key_of, record_key
 from hydra_cli.store.lock import WriterLock
 from hydra_cli.store.migrations import migrate
@@ -53,6 +54,11 @@ _SPARE_ROWS = 64
 
 class LanceHistoryStore(OpenTables):
     """Users' records and vectors in one folder. ``open`` it."""
+
+    def __init__(self, folder: StoreFolder) -> None:
+        super().__init__(folder)
+        self._histories: KeptReads[list[Record]] = KeptReads()
+        self._vectors: KeptReads[Mapping[int, tuple[Vectors, Vectors | None]]] = KeptReads()
 
     @classmethod
     def open(cls: type[Opened], path: Path, *, create: bool) -> Opened:
@@ -197,7 +203,19 @@ class LanceHistoryStore(OpenTables):
     def records(
         self, user: str, *, task: str | None = None, limit: int | None = None
     ) -> list[Record]:
-        """The newest ``limit`` records (default: all), oldest first."""
+        """The newest ``limit`` records (default: all), oldest first.
+
+        A whole history of a task is read again only when the table has changed.
+        """
+        if limit is None and task is not None:
+            version = self.read(lambda: self.version(tables.RECORDS))
+            kept = self._histories.get(
+                version, (user, task), lambda: self._listed(user, task, limit)
+            )
+            return list(kept)
+        return self._listed(user, task, limit)
+
+    def _listed(self, user: str, task: str | None, limit: int | None) -> list[Record]:
         if limit is not None and limit < 1:
             return []
         where = f"user_key = {key_of(user)}" if task is None else _where(user, task)
@@ -218,8 +236,14 @@ class LanceHistoryStore(OpenTables):
         if name is None or not ids:
             return {}
         columns = ["record_key", "input_vector", "output_vector"]
-        rows = self.read(lambda: self._filtered(name, _where(user, task), columns))
-        by_key = rows_of.vectors_by_key(rows)
+        version = self.read(lambda: self.version(name))
+        by_key = self._vectors.get(
+            version,
+            (user, task),
+            lambda: rows_of.vectors_by_key(
+                self.read(lambda: self._filtered(name, _where(user, task), columns))
+            ),
+        )
         wanted = ((id_, by_key.get(key_of(task, id_))) for id_ in ids)
         return {id_: pair for id_, pair in wanted if pair is not None}
 

@@ -50,6 +50,11 @@ class OpenTables:
         self._datasets[name] = dataset
         return dataset
 
+    def version(self, name: str) -> tuple[str, int, int]:
+        """Another one after every change of the table, by whatever process."""
+        folder = self.folder.db / f"{name}.lance"
+        return name, folder.stat().st_ino, self.dataset(name).version
+
     def table_names(self) -> list[str]:
         return tables.table_names(self._db)
 

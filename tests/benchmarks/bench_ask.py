@@ -2,7 +2,10 @@
 
 And the adapter alone on 8 letters of 200 words, beside 1,000 letters of the user.
 
-    python -m tests.benchmarks.bench_ask [--encoder NAME] [--rounds N]
+    python -m tests.benchmarks.bench_ask [--encoder NAME] [--rounds N] [--held]
+
+``--held`` measures one thing alone: a second ``Hydra.ask`` and the following ones in a
+process that stays, beside the LLM, by processor time and by the clock.
 
 Warm: the process, the store and the records' vectors are there; the query and
 the answers are new each time. Prints Markdown.
@@ -14,14 +17,16 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 
+from hydra_cli.api import Hydra
 from hydra_cli.core.plan import AnswerPlan
+from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import Candidate, History, Query, QueryContext, Record
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
@@ -31,6 +36,7 @@ from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.pipeline.contexts import load_context
 from hydra_cli.pipeline.personalization import personalization
 from hydra_cli.store.lance_store import LanceStore
+from hydra_cli.wiring import open_encoder
 from hydra_cli.workflows.ask import ask
 
 TASK = TaskSpec("headlines", "generation", "Write the headline.")
@@ -45,7 +51,7 @@ def texts(count: int, length: int, seed: int) -> list[str]:
     return [" ".join(WORDS[i] for i in row) for row in ranks]
 
 
-def fill(store: LanceStore, encoder: HFEncoder, user: str, count: int) -> None:
+def fill(store: LanceStore, encoder: TextEncoder, user: str, count: int) -> None:
     """Records with random vectors: how long a search takes doesn't depend on what they mean."""
     inputs, outputs = texts(count, 40, 1), texts(count, 10, 2)
     records = [
@@ -109,11 +115,48 @@ def median_ms(call: Callable[[int], object], rounds: int) -> float:
     return statistics.median(taken)
 
 
+def held(encoder_name: str, rounds: int) -> None:
+    """A user of 1,000 records with a base and a head; each query and its answers are new."""
+    asked, answers = texts(rounds + 2, 40, 4), texts(8 * (rounds + 2), 10, 5)
+    drawn = iter(answers)
+    chat = ScriptedChat(lambda request, i: next(drawn))
+    with tempfile.TemporaryDirectory() as folder:
+        with Hydra.open(folder, encoder=encoder_name, chat=chat) as hydra:
+            store = LanceStore.open(Path(folder), create=False)
+            encoder = open_encoder(hydra.settings)
+            for user in ("u0", "u1", "u2"):
+                fill(store, encoder, user, 1_000)
+            hydra.fit(task=TASK.name)
+        with Hydra.open(folder, encoder=encoder_name, chat=chat) as hydra:
+            taken: list[tuple[float, float]] = []
+            stages: list[dict[str, float]] = []
+            for text in asked:
+                cpu, clock = time.process_time(), time.perf_counter()
+                answer = hydra.ask(text, user="u1", task=TASK.name)
+                taken.append((time.process_time() - cpu, time.perf_counter() - clock))
+                stages.append(dict(answer.seconds))
+    print("| a second `ask` in a held process, ms | p50 | p95 |\n|---|---|---|")
+    for place, what in enumerate(("processor", "clock")):
+        print(f"| all but the LLM, {what} | {_p50_p95([both[place] for both in taken[1:]])} |")
+    for stage in ("retrieve", "rerank", "adapt"):
+        print(f"| {stage}, clock | {_p50_p95([each.get(stage, 0.0) for each in stages[1:]])} |")
+    print(f"| the first `ask`, processor | {1000 * taken[0][0]:.0f} | |")
+
+
+def _p50_p95(seconds: Sequence[float]) -> str:
+    p50, p95 = np.percentile(1000 * np.array(seconds), [50, 95])
+    return f"{p50:.0f} | {p95:.0f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="all-minilm-l6-v2")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--held", action="store_true")
     options = parser.parse_args()
+    if options.held:
+        held(options.encoder, options.rounds)
+        return
     encoder = HFEncoder.open(options.encoder)
     asked = texts(200, 40, 4)
     answers = texts(2000, 10, 5)
