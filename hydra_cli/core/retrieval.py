@@ -25,7 +25,8 @@ RANK_CONSTANT = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 _WORD = re.compile(r"\w+")
-_INDEXES: deque[tuple[History, BM25Okapi]] = deque(maxlen=4)
+_INDEXES: deque[tuple[tuple[Record, ...], BM25Okapi]] = deque(maxlen=4)
+_KNOWN: deque[tuple[BM25Okapi, str, NDArray[np.float64]]] = deque(maxlen=4)
 
 
 def retrieve(context: QueryContext, *, how: str, k: int) -> list[Scored[Record]]:
@@ -49,20 +50,29 @@ def best(history: History, scores: NDArray[np.float64], k: int) -> list[Scored[R
 
 
 def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
-    """BM25 of every record's input for the query's text (n,)."""
-    scores: NDArray[np.float64] = _index(context.history).get_scores(tokens(context.query.text))
-    return scores
+    """BM25 of every record's input for the query's text (n,); read-only.
+
+    A query's shortlist and its features ask for the same ones.
+    """
+    index, text = _index(context.history.records), context.query.text
+    for known, asked, scores in tuple(_KNOWN):
+        if known is index and asked == text:
+            return scores
+    made: NDArray[np.float64] = index.get_scores(tokens(text))
+    made.flags.writeable = False
+    _KNOWN.append((index, text, made))
+    return made
 
 
-def _index(history: History) -> BM25Okapi:
-    """The history's BM25 index; a query's shortlist and its features ask for the same one."""
+def _index(records: tuple[Record, ...]) -> BM25Okapi:
+    """The records' BM25 index, kept for the next query to the same history."""
     from rank_bm25 import BM25Okapi
 
-    for known, index in _INDEXES:
-        if known is history:
+    for known, index in tuple(_INDEXES):  # another thread may add one meanwhile
+        if known == records:
             return index
-    index = BM25Okapi([tokens(record.input) or ["\0"] for record in history.records])
-    _INDEXES.append((history, index))
+    index = BM25Okapi([tokens(record.input) or ["\0"] for record in records])
+    _INDEXES.append((records, index))
     return index
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,3 +79,16 @@ def test_controls_use_the_median_rating() -> None:
     assert nearest_vote(context, PRESETS["LaMP_3"], k=1) == "5"
     empty = QueryContext(context.query, context.vector, context.history.take([]))
     assert majority(empty, PRESETS["LaMP_3"]) is None
+
+
+def test_bm25_follows_a_record_that_was_corrected(history: History) -> None:
+    """The index of a history is kept, and never taken for another one's."""
+    query = Query("ann", "q", "LaMP_4", "a zeppelin")
+    before = bm25_scores(QueryContext(query, history.inputs[0], history))
+    again = bm25_scores(QueryContext(query, history.inputs[0], replace(history)))
+    assert again is before, "the same records: nothing is computed twice"
+    first, *rest = history.records
+    changed = replace(history, records=(replace(first, input="a zeppelin"), *rest))
+    after = bm25_scores(QueryContext(query, history.inputs[0], changed))
+    assert not before.any()
+    assert after[0] == max(after) > 0
