@@ -26,7 +26,7 @@ from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import History, TrainingExample
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.modeling.factorized import label_model, lists, listwise, word_model
+from hydra_cli.modeling.factorized import label_model, lists, listwise, word_training
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.recipe import adapt_prior, feature_names
 from hydra_cli.modeling.factorized.scorer import expected_loss, log_softmax
@@ -43,18 +43,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "the LLM's votes": ("votes", "votes mean"),
     "the label's name": ("name",),
     "expected overlap": ("expected overlap",),
-    "agreement of answers": ("shared words", "shared bigrams", "shared meaning"),
+    "agreement of answers": ("agreement", "agreement of pairs"),
     "the query": (
-        *("query meaning", "words in query", "query opening"),
+        *("words in query", "query opening"),
         *("names not in query", "numbers not in query"),
     ),
-    "the user's past outputs": (
-        *("past outputs, nearest 3", "past outputs, mean", "past outputs of similar inputs"),
-        *("user's words", "copied"),
-    ),
     "form": (
-        *("longer than usual", "length off usual", "capitals off usual", "habits"),
-        *("opening word", "repetition", "cut off", "odd characters"),
+        *("user's words", "longer than usual", "length off usual", "capitals off usual"),
+        *("habits", "opening word", "repetition", "cut off", "odd characters"),
     ),
 }
 """Groups of features, left out one at a time."""
@@ -152,11 +148,9 @@ def _rows(
             if one is not None:
                 rows.append((example.user, one, [quality(x, example, task) for x in known]))
         return rows
-    _, apart = word_model.train(histories, examples)
-    texts = [candidate.text for example in examples for candidate in example.candidates]
-    vectors = dict(zip(texts, encoder.encode(texts), strict=True))
+    _, apart = word_training.train(histories)
     for example in examples:
-        one = lists.answer_list(example, vectors, apart[example.user])
+        one = lists.answer_list(example, apart[example.user])
         if one is not None and example.quality:
             rows.append((example.user, one, list(example.quality)))
     return rows

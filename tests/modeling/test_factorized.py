@@ -31,7 +31,8 @@ from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.core.weights import Weights
-from hydra_cli.modeling.factorized import lists, word_model
+from hydra_cli.modeling.factorized import lists, word_model, word_training
+from hydra_cli.modeling.factorized.answer_features import NAMES, answer_features
 from hydra_cli.modeling.factorized.label_model import empty, train
 from hydra_cli.modeling.factorized.lists import expected_grades
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe, adapt_prior
@@ -156,10 +157,8 @@ def test_the_reference_reaches_targets_alone(task: TaskSpec) -> None:
         assert after is not None
         assert not np.array_equal(before.targets, after.targets)
     else:
-        texts = [candidate.text for candidate in example.candidates]
-        vectors = dict(zip(texts, ENCODER.encode(texts), strict=True))
-        before = lists.answer_list(example, vectors, word_model.untrained())
-        after = lists.answer_list(other, vectors, word_model.untrained())
+        before = lists.answer_list(example, word_model.untrained())
+        after = lists.answer_list(other, word_model.untrained())
         assert before is not None
         assert after is not None
     np.testing.assert_array_equal(before.features, after.features)
@@ -168,14 +167,54 @@ def test_the_reference_reaches_targets_alone(task: TaskSpec) -> None:
 def test_a_users_own_records_teach_no_model_that_judges_them() -> None:
     """Honest word and label models are the same whatever the user wrote."""
     histories = HISTORIES[HEADLINE.name]
-    examples = [e for history in histories for e in make_examples(history, HEADLINE)]
     canary = replace(histories[0].records[0], output="Xylophone Canary")
     records = (canary, *histories[0].records[1:])
     changed = [replace(histories[0], records=records), *histories[1:]]
-    _, honest = word_model.train(histories, examples)
-    _, other = word_model.train(changed, examples)
-    np.testing.assert_allclose(honest["u0"].outputs, other["u0"].outputs)
-    assert not np.allclose(honest["u1"].outputs, other["u1"].outputs)
+    _, honest = word_training.train(histories)
+    _, other = word_training.train(changed)
+    np.testing.assert_allclose(honest["u0"].tables.outputs, other["u0"].tables.outputs)
+    assert not np.allclose(honest["u1"].tables.outputs, other["u1"].tables.outputs)
+
+
+def test_a_record_taken_as_a_query_knows_neither_its_output_nor_what_came_later() -> None:
+    history = HISTORIES[HEADLINE.name][0]
+    canary = replace(history.records[-1], output="Xylophone Canary")
+    changed = replace(history, records=(*history.records[:-1], canary))
+    tables = word_model.untrained().tables
+    before, after = (
+        list(word_training.learned_rows(one, tables, ())) for one in (history, changed)
+    )
+    assert len(before) == 6  # the first two have nothing before them
+    for (one, _), (other, _) in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert before[-1][1].sum() == len(set(word_model.stems(history.records[-1].output)))
+    assert after[-1][1].sum() == 0
+
+
+def test_a_repost_is_no_evidence_for_itself() -> None:
+    history = HISTORIES[HEADLINE.name][0]
+    again = replace(history.records[0], input=f" {history.records[-1].input.upper()}")
+    reposted = replace(history, records=(again, *history.records[1:]))
+    without = replace(again, output="")
+    silent = replace(history, records=(without, *history.records[1:]))
+    tables = word_model.untrained().tables
+    (one, _), (other, _) = (
+        list(word_training.learned_rows(h, tables, ()))[-1] for h in (reposted, silent)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_word_model_learns_from_records_where_outputs_come_from() -> None:
+    """Made-up headlines are the article's first four words."""
+    everyone, honest = word_training.train(HISTORIES[HEADLINE.name])
+    example = make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)[-1]
+    words = example.context.query.text.split()
+    texts = [" ".join(words[:4]), " ".join(words[4:])]
+    margins = []
+    for model in (word_model.untrained(), honest["u0"], everyone):
+        first, last = model.expected_overlap(example.context, texts)
+        margins.append(first - last)
+    assert min(margins[1:]) > max(margins[0], 0.0)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -346,6 +385,30 @@ def test_the_word_model_counts_expected_words() -> None:
     length = (sum(lengths) + 10.0) / (len(lengths) + 1)
     scores = model.expected_overlap(context, ["one two", "one one", ""])
     assert scores == pytest.approx([2.0 / (2 + length), 1.0 / (2 + length), 0.0])
+
+
+def test_an_answer_is_judged_without_the_encoder() -> None:
+    """Scoring long answers took most of its time in the encoder, and gained nothing by it."""
+    example = make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)[0]
+    silent = HashEncoder(32)
+    scorer = RECIPE.scorer(BASES[HEADLINE.name], None, HEADLINE, silent)
+    silent.encode = None  # type: ignore[method-assign, assignment]  # a call would fail
+    assert len(adapt(scorer, example)) == len(example.candidates)
+
+
+def test_long_answers_can_be_told_apart() -> None:
+    """Two hundred words that all answers share hide no difference between them."""
+    context = make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)[0].context
+    model = word_model.untrained()
+    texts = ["goal team", "goal coach", "goal team law", "vote law"]
+    filler = " ".join(f"word{i}" for i in range(200))
+    short = answer_features(context, texts, [None] * 4, model)
+    long = answer_features(context, [f"{text} {filler}" for text in texts], [None] * 4, model)
+    for name in ("agreement", "expected overlap"):
+        column = NAMES.index(name)
+        best = short[:, column].argmax()
+        assert long[:, column].argmax() == best
+        assert long[best, column] > np.median(long[:, column])
 
 
 def test_a_words_overlap_has_the_same_bits_whatever_the_hash_seed() -> None:

@@ -28,7 +28,9 @@ def test_counts_are_those_of_a_plain_loop(outputs: list[str]) -> None:
             owned[word] += 1
     found = past.near(weights)
     assert {word: found[place] for word, place in past.places.items()} == near
-    assert {word: past.owned[place] for word, place in past.places.items()} == owned
+    holding = past.near(np.ones(len(outputs)))
+    assert {word: holding[place] for word, place in past.places.items()} == owned
+    assert past.lengths.tolist() == [len(stems(output)) for output in outputs]
     assert past.style == form.style_of(outputs)
     words = {word for output in outputs for word in form.folded(output)}
     assert past.holding == {

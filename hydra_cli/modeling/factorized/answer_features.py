@@ -1,8 +1,9 @@
-"""Features of each answer of the LLM: agreement, the query, the user's past outputs, form.
+"""Features of each answer of the LLM: expected overlap, agreement, the query, the user's form.
 
-Every feature looks at the query, the answers and the history alone, and is
-divided by a fixed scale (about its standard deviation within a list), so that
-weights compare and prior weights mean the same everywhere.
+Every feature looks at the query, the answers and the history alone; no encoder
+reads an answer. Each is divided by a fixed scale (about its standard deviation
+within a list), so that weights compare and prior weights mean the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_cli.core.records import QueryContext
+from hydra_cli.core.similarity import common_length
 from hydra_cli.modeling.factorized import text_form as form
 from hydra_cli.modeling.factorized.word_model import WordModel, past_of
 
@@ -32,37 +34,28 @@ class Feature:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("shared words", 0.06, 0.05),
-    Feature("shared bigrams", 0.04, 0.0),
-    Feature("shared meaning", 0.08, 0.0),
-    Feature("query meaning", 0.1, 0.2),
-    Feature("words in query", 0.18, 0.08),
+    Feature("expected overlap", 0.03, 0.6),
+    Feature("agreement", 0.1, 0.2),
+    Feature("agreement of pairs", 0.1, 0.0),
+    Feature("words in query", 0.18, 0.0),
     Feature("query opening", 0.1, 0.0),
     Feature("names not in query", 0.15, 0.0),
     Feature("numbers not in query", 0.3, 0.0),
-    Feature("past outputs, nearest 3", 0.08, 0.1),
-    Feature("past outputs, mean", 0.04, -0.05),
-    Feature("past outputs of similar inputs", 0.08, 0.0),
-    Feature("user's words", 0.5, 0.08),
-    Feature("copied", 0.15, 0.03),
-    Feature("longer than usual", 1.2, -0.03),
-    Feature("length off usual", 0.8, -0.06),
-    Feature("capitals off usual", 0.15, -0.02),
-    Feature("habits", 0.8, 0.02),
-    Feature("opening word", 1.0, 0.02),
+    Feature("user's words", 0.5, 0.0),
+    Feature("longer than usual", 1.2, 0.0),
+    Feature("length off usual", 0.8, -0.05),
+    Feature("capitals off usual", 0.15, 0.0),
+    Feature("habits", 0.8, 0.0),
+    Feature("opening word", 1.0, 0.0),
     Feature("repetition", 0.08, -0.05),
-    Feature("cut off", 0.4, 0.0),
+    Feature("cut off", 0.4, -0.05),
     Feature("odd characters", 0.03, -0.05),
     Feature("log-probability", 0.3, 0.1),
-    Feature("expected overlap", 0.04, 0.4),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 PRIOR = tuple(feature.prior for feature in FEATURES)
 _SCALES = np.array([feature.scale for feature in FEATURES])
 
-_NEAREST = 3
-_COPIED_FROM = 50
-_WIDTH = 0.1
 _OPENING = 30  # words of the query that a summary most often draws on
 _ENDINGS = frozenset(
     {"a", "an", "the", "of", "to", "in", "on", "for", "with", "and", "or", "by", "at", "from"}
@@ -73,53 +66,46 @@ _ENDINGS = frozenset(
 def answer_features(
     context: QueryContext,
     texts: Sequence[str],
-    vectors: NDArray[np.float32],
     logprobs: Sequence[float | None],
     model: WordModel,
 ) -> Floats:
-    """Features (n, f) of the answers ``texts``, whose vectors are ``vectors`` (n, d)."""
+    """Features (n, f) of the answers ``texts``."""
     tokens = [form.words(text) for text in texts]
-    low = [[word.lower() for word in one] for one in tokens]
+    low = [form.folded(text) for text in texts]
     columns = [
-        *_agreement(texts, low, vectors),
-        *_closeness_to_query(context, tokens, low, vectors),
-        *_closeness_to_past(context, low, vectors),
+        model.expected_overlap(context, texts),
+        *_agreement(low),
+        *_closeness_to_query(context, tokens, low),
+        _users_words(context, low),
         *_form(context, texts, tokens, low),
         _logprobs(logprobs),
-        model.expected_overlap(context, texts),
     ]
     features: Floats = np.stack(columns, axis=1) / _SCALES
     return features
 
 
-def _agreement(
-    texts: Sequence[str], low: Sequence[Sequence[str]], vectors: NDArray[np.float32]
-) -> list[Floats]:
+def _agreement(low: Sequence[Sequence[str]]) -> list[Floats]:
     """Mean likeness to the other answers: expected utility under the LLM's own samples.
 
-    Minimum Bayes risk decoding (Kumar and Byrne, 2004) with word F1 as utility.
+    Minimum Bayes risk decoding (Kumar and Byrne, 2004); the utility is the mean
+    of ROUGE-1 and ROUGE-L, and the F1 of pairs of words.
     """
-    n = len(texts)
-    others = max(n - 1, 1)
+    n = len(low)
     one = [Counter(tokens) for tokens in low]
     two = [form.bigrams(tokens) for tokens in low]
-
-    def mean_f1(bags: Sequence[Counter[str]]) -> Floats:
-        table = np.zeros((n, n))
-        for i in range(n):
-            for j in range(i):
-                table[i, j] = table[j, i] = form.overlap_f1(bags[i], bags[j])
-        return np.asarray(table.sum(1) / others)
-
-    cosines = (vectors @ vectors.T).astype(np.float64)
-    return [mean_f1(one), mean_f1(two), (cosines.sum(1) - np.diag(cosines)) / others]
+    words, pairs = np.zeros((n, n)), np.zeros((n, n))
+    for i in range(n):
+        for j in range(i):
+            total = len(low[i]) + len(low[j])
+            order = 2.0 * common_length(low[i], low[j]) / total if total else 0.0
+            words[i, j] = words[j, i] = (form.overlap_f1(one[i], one[j]) + order) / 2.0
+            pairs[i, j] = pairs[j, i] = form.overlap_f1(two[i], two[j])
+    others = max(n - 1, 1)
+    return [words.sum(1) / others, pairs.sum(1) / others]
 
 
 def _closeness_to_query(
-    context: QueryContext,
-    tokens: Sequence[Sequence[str]],
-    low: Sequence[Sequence[str]],
-    vectors: NDArray[np.float32],
+    context: QueryContext, tokens: Sequence[Sequence[str]], low: Sequence[Sequence[str]]
 ) -> list[Floats]:
     asked = form.folded(context.query.text)
     known, opening = set(asked), Counter(asked[:_OPENING])
@@ -133,7 +119,6 @@ def _closeness_to_query(
     names = [[w for w in one[1:] if w[0].isupper()] for one in tokens]
     numbers = [[w for w in one if w[0].isdigit()] for one in tokens]
     return [
-        (vectors @ context.vector).astype(np.float64),
         np.array([share([w for w in one if len(w) > 3]) for one in low]),
         np.array([form.overlap_f1(Counter(one), opening) for one in low]),
         np.array([strange(one) for one in names]),
@@ -141,38 +126,16 @@ def _closeness_to_query(
     ]
 
 
-def _closeness_to_past(
-    context: QueryContext, low: Sequence[Sequence[str]], vectors: NDArray[np.float32]
-) -> list[Floats]:
-    history = context.history
-    n = len(low)
-    if not len(history) or history.outputs is None:
-        return [np.zeros(n)] * 5
-    cosines = (vectors @ history.outputs.T).astype(np.float64)  # (n, records)
-    nearest = -np.sort(-cosines, axis=1)[:, :_NEAREST]
-    similar = (history.inputs @ context.vector).astype(np.float64)
-    weights = np.exp((similar - similar.max()) / _WIDTH)
-    counted = past_of(context)
-    past, vocabulary = counted.bags, counted.holding
-    size = len(past)
-    own = [
-        sum(math.log((vocabulary[w] + 0.1) / (size + 1.0)) for w in one) / max(len(one), 1)
-        for one in low
-    ]
-    bags = [Counter(one) for one in low]
-    # An output that shares words with an answer is near it in meaning, too.
-    near = np.argsort(-cosines, axis=1)[:, :_COPIED_FROM]
-    copied = [
-        max(form.overlap_f1(bag, past[i]) for i in rows)
-        for bag, rows in zip(bags, near, strict=True)
-    ]
-    return [
-        nearest.mean(1),
-        cosines.mean(1),
-        cosines @ (weights / weights.sum()),
-        np.array(own),
-        np.array(copied),
-    ]
+def _users_words(context: QueryContext, low: Sequence[Sequence[str]]) -> Floats:
+    """Mean log share of the user's outputs that hold an answer's words (n,)."""
+    past = past_of(context)
+    holding, size = past.holding, len(past.bags)
+    return np.array(
+        [
+            sum(math.log((holding[word] + 0.1) / (size + 1.0)) for word in one) / max(len(one), 1)
+            for one in low
+        ]
+    )
 
 
 def _form(

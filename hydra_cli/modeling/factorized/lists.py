@@ -126,17 +126,13 @@ def history_lists(
     return lists
 
 
-def answer_list(
-    example: TrainingExample, vectors: Mapping[str, NDArray[np.float32]], model: WordModel
-) -> ItemList | None:
+def answer_list(example: TrainingExample, model: WordModel) -> ItemList | None:
     """The LLM's answers of one example; None without graded answers that differ."""
     if not example.quality or max(example.quality) == min(example.quality):
         return None
     texts = [candidate.text for candidate in example.candidates]
     logprobs = [candidate.logprob for candidate in example.candidates]
-    features = answer_features(
-        example.context, texts, np.stack([vectors[text] for text in texts]), logprobs, model
-    )
+    features = answer_features(example.context, texts, logprobs, model)
     return ItemList(features, soft_targets(example.quality))
 
 

@@ -38,6 +38,11 @@ class PastOutputs:
             found.update(bag.keys())
         return found
 
+    @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """How many stems each output has (n,)."""
+        return np.array([len(self._stems(output)) for output in self._outputs], np.float64)
+
     def near(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """The summed weights (s,) of the outputs that hold each stem, in the order of ``places``.
 
@@ -50,13 +55,8 @@ class PastOutputs:
 
     @property
     def places(self) -> dict[str, int]:
-        """Each stem's place in ``near`` and ``owned``."""
+        """Each stem's place in ``near``."""
         return self._index[0]
-
-    @cached_property
-    def owned(self) -> NDArray[np.int64]:
-        """How many outputs hold each stem (s,)."""
-        return np.bincount(self._index[1])
 
     @cached_property
     def _index(self) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64]]:

@@ -29,20 +29,23 @@ from hydra_cli.modeling.factorized import (
     listwise,
     record_features,
     word_model,
+    word_training,
 )
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import Floats, ItemList
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.factorized.shrinkage import choose_precision
-from hydra_cli.modeling.factorized.word_model import WordModel
+from hydra_cli.modeling.factorized.word_model import WordModel, WordTables
 
-_WORD_TENSORS = ("weights", "outputs", "inputs")
+_WORD_TABLES = ("outputs", "inputs", "kept")
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
 
 HISTORY_PRECISION = 3.0
 """Prior precision of weights that learn from training users' records alone."""
 ANSWER_PRECISION = 20.0
 """Prior precision of weights that learn from the LLM's graded answers, or from relevance."""
+TEXT_PRECISION = 200.0
+"""The same for answers to text tasks, whose hand-set weights come from four tasks' answers."""
 VOTE_PRECISION = 3.0
 """The same for features of the LLM's votes: how far an LLM can be trusted differs most."""
 
@@ -93,13 +96,12 @@ class FactorizedRecipe:
             settings["labels"] = list(model.labels)
         else:
             graded = [e for e in examples if e.quality]
-            vectors = _answer_vectors(graded, encoder)
-            everyone, apart = word_model.train(histories, graded)
-            answers = {
-                u: _answer_lists(_of(u, graded), vectors, apart.get(u, everyone)) for u in users
-            }
+            everyone, apart = word_training.train(histories)
+            answers = {u: _answer_lists(_of(u, graded), apart.get(u, everyone)) for u in users}
+            tensors["word_weights"] = everyone.weights.astype(np.float32)
             tensors |= {
-                f"word_{name}": getattr(everyone, name).astype(np.float32) for name in _WORD_TENSORS
+                f"word_{name}": getattr(everyone.tables, name).astype(np.float32)
+                for name in _WORD_TABLES
             }
         records = {
             u: _record_lists(_of(u, examples), task, honest.get(u, model), start, encoder)
@@ -160,8 +162,7 @@ class FactorizedRecipe:
         if precision["adapt"] is not None and task.closed:
             answers = [_label_lists(examples[u], task, model, encoder) for u in users]
         elif precision["adapt"] is not None:
-            vectors = _answer_vectors([e for own in examples.values() for e in own], encoder)
-            answers = [_answer_lists(examples[user], vectors, _word_model(base)) for user in users]
+            answers = [_answer_lists(examples[user], _word_model(base)) for user in users]
         rerank = _differences(records, base.tensors["rerank"], precision["rerank"])
         adapt = _differences(answers, base.tensors["adapt"], precision["adapt"])
         heads = {}
@@ -256,26 +257,16 @@ def _label_lists(
     return [one for one in found if one is not None]
 
 
-def _answer_lists(
-    examples: Sequence[TrainingExample],
-    vectors: Mapping[str, NDArray[np.float32]],
-    model: WordModel,
-) -> list[ItemList]:
-    found = [lists.answer_list(example, vectors, model) for example in examples]
+def _answer_lists(examples: Sequence[TrainingExample], model: WordModel) -> list[ItemList]:
+    found = [lists.answer_list(example, model) for example in examples]
     return [one for one in found if one is not None]
-
-
-def _answer_vectors(
-    examples: Sequence[TrainingExample], encoder: TextEncoder
-) -> dict[str, NDArray[np.float32]]:
-    """The vector of every graded answer, in one pass over the encoder."""
-    texts = [candidate.text for e in examples if e.quality for candidate in e.candidates]
-    return dict(zip(texts, encoder.encode(texts), strict=True)) if texts else {}
 
 
 def _precision(task: TaskSpec, stage: str) -> Floats:
     """Prior precision (f,) of the population's weights."""
     names = feature_names(task)[stage]
+    if stage == "adapt" and not task.closed:
+        return np.full(len(names), TEXT_PRECISION)
     votes = label_features.VOTE_NAMES if task.closed else frozenset[str]()
     return np.array([VOTE_PRECISION if name in votes else ANSWER_PRECISION for name in names])
 
@@ -309,4 +300,5 @@ def _label_model(base: Weights) -> LabelModel:
 def _word_model(base: Weights) -> WordModel:
     if "word_weights" not in base.tensors:
         return word_model.untrained()
-    return WordModel(*(base.tensors[f"word_{name}"].astype(np.float64) for name in _WORD_TENSORS))
+    tables = (base.tensors[f"word_{name}"].astype(np.float64) for name in _WORD_TABLES)
+    return WordModel(base.tensors["word_weights"].astype(np.float64), WordTables(*tables))

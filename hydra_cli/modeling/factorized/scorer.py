@@ -71,10 +71,7 @@ class FactorizedScorer:
         if self.task.closed:  # no label is known at all: the LLM's word stands
             scores = np.array([texts.count(text) / len(texts) for text in texts])
         else:
-            vectors = self.encoder.encode(texts)
-            scores = (
-                answer_features(context, texts, vectors, logprobs, self.words) @ self.adapt_weights
-            )
+            scores = answer_features(context, texts, logprobs, self.words) @ self.adapt_weights
         return _ordered(list(candidates), scores)
 
     def _labels(
