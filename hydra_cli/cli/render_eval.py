@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra_cli.cli.render import print_json, print_line, print_table, say
 from hydra_cli.cli.render_usage import cost_text, usage_line
@@ -11,6 +11,7 @@ from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.as_json import suite_mapping
 from hydra_cli.evaluation.results import (
+    Baseline,
     Contrast,
     MethodResult,
     Provenance,
@@ -19,6 +20,12 @@ from hydra_cli.evaluation.results import (
     left_out,
 )
 from hydra_cli.reports.words import few, headline, verdict
+
+OVER: Mapping[Baseline, str] = {
+    "prompt": "each task's best prompt-based method",
+    "control": "each task's best answer without an LLM",
+    "either": "the better of both",
+}
 
 
 def render(results: Sequence[TaskResult], made: Provenance, *, as_json: bool) -> None:
@@ -29,15 +36,17 @@ def render(results: Sequence[TaskResult], made: Provenance, *, as_json: bool) ->
         for result in results:
             render_task(result)
         if len(results) > 1:
-            print_table(
-                f"Average relative gain over the best prompt-based method, {len(results)} tasks",
-                ("method", "gain", "95 %", "above 0"),
-                [
-                    (name, percent(found.value), span(found), f"{found.above_zero:.0%}")
-                    for name, found in average_gains(results).items()
-                ],
-                names_first=True,
-            )
+            for baseline, words in OVER.items():
+                if averages := average_gains(results, baseline):
+                    print_table(
+                        f"Average gain over {words}, {len(results)} tasks",
+                        ("method", "gain", "95 %", "above 0"),
+                        [
+                            (name, percent(found.value), span(found), f"{found.above_zero:.0%}")
+                            for name, found in averages.items()
+                        ],
+                        names_first=True,
+                    )
             if left := left_out(results):
                 say(f"without an average, since they have no gain on some task: {', '.join(left)}")
             print_line(headline(results))
@@ -60,6 +69,14 @@ def render_task(result: TaskResult) -> None:
         [quality_row(method, names) for method in result.methods.values()],
         names_first=True,
     )
+    if control := result.best.get("control"):
+        print_table(
+            f"{result.task}: gains over the best answer without an LLM ({control}), "
+            f"and over the better of it and the best prompt ({result.best['either']})",
+            ("method", "control", "95 %", "better of both", "95 %"),
+            [control_row(method) for method in result.methods.values()],
+            names_first=True,
+        )
     print_table(
         f"{result.task}: what each method would take alone",
         ("method", "scored", "calls", "setup", "tokens", "cost", "seconds"),
@@ -88,6 +105,13 @@ def quality_row(method: MethodResult, names: Sequence[str]) -> tuple[str, ...]:
         percent(method.gain.value) if method.gain else unknown,
         span(method.gain) if method.gain else "-",
     )
+
+
+def control_row(method: MethodResult) -> tuple[str, ...]:
+    cells = [shown_name(method)]
+    for found in (method.gains.get("control"), method.gains.get("either")):
+        cells += [percent(found.value), span(found)] if found else ["-", "-"]
+    return tuple(cells)
 
 
 def cost_row(method: MethodResult, queries: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ Definitions follow LaMP (arXiv 2304.11406):
   predicted and no reference holds counts 0, as scikit-learn counts it.
 * a rating that is no number counts as the end of the scale that is farther
   from the reference.
-* ROUGE is the F1 with Porter stemming.
+* ROUGE is the F1 without stemming, on lower-cased runs of letters and digits.
 
 BLEU is sacrebleu's corpus BLEU. METEOR is nltk's with exact and stem matches;
 WordNet synonyms are left out, since their data would have to be downloaded,
@@ -45,7 +45,7 @@ class Metric:
 
     ``row`` gives the numbers (s,) that one prediction adds, ``value`` turns
     their sums (..., s) into the metric (...). ``primary`` metrics are those
-    the task is compared by.
+    the task is compared by. ``smooth``: the percentile bootstrap holds for it.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Metric:
     primary: bool
     row: Callable[[str, str], Floats]
     value: Callable[[Floats], Floats]
+    smooth: bool = True
 
     def score(self, *, prediction: str, reference: str) -> Floats:
         return self.row(prediction, reference)
@@ -72,7 +73,7 @@ def metrics_for(task: TaskSpec, references: Iterable[str] = ()) -> tuple[Metric,
         labels = tuple(dict.fromkeys((*task.labels, *sorted(set(references)))))
         return (
             Metric("accuracy", True, True, _same, _mean),
-            Metric("macro-F1", True, True, _label_counts(labels), _macro_f1),
+            Metric("macro-F1", True, False, _label_counts(labels), _macro_f1, smooth=False),
         )
     return (
         Metric("ROUGE-1", True, True, _rouge(0), _mean),
@@ -94,15 +95,15 @@ def quality(*, prediction: str, reference: str, task: TaskSpec) -> float:
 
 @lru_cache(maxsize=100_000)
 def rouge(prediction: str, reference: str) -> tuple[float, float]:
-    """ROUGE-1 and ROUGE-L, F1, stemmed."""
-    return similarity.rouge(prediction=prediction, reference=reference)
+    """ROUGE-1 and ROUGE-L, F1, without stemming, as LaMP scores answers."""
+    return similarity.rouge(prediction=prediction, reference=reference, stemmed=False)
 
 
-def relative_gain(value: Floats, baseline: Floats, *, higher: bool) -> Floats:
-    """The relative change in the better direction; nan where the baseline is 0."""
-    change = value - baseline if higher else baseline - value
+def log_gain(value: Floats, baseline: Floats, *, higher: bool) -> Floats:
+    """The log of the ratio to the baseline, positive where better; nan where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        gain: Floats = np.where(baseline != 0, change / baseline, np.nan)
+        change = np.log(value) - np.log(baseline)
+        gain: Floats = np.where(baseline != 0, change if higher else -change, np.nan)
     return gain
 
 

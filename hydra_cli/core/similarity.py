@@ -31,14 +31,14 @@ def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
     return float(parsed == reference)
 
 
-def rouge(*, prediction: str, reference: str) -> tuple[float, float]:
-    """F1 of ROUGE-1 and ROUGE-L with Porter stemming, as LaMP scores generation.
+def rouge(*, prediction: str, reference: str, stemmed: bool = True) -> tuple[float, float]:
+    """F1 of ROUGE-1 and ROUGE-L: with Porter stemming to learn from, without it as LaMP scores.
 
     The figures of the rouge-score package, whose words these are, in a fraction
     of its time on texts of some hundred words: a history's outputs are compared
     with each other many times, and each is stemmed once.
     """
-    said, true = _stems(prediction), _stems(reference)
+    said, true = _stems(prediction, stemmed), _stems(reference, stemmed)
     if not said or not true:
         return 0.0, 0.0
     shared = sum((Counter(said) & Counter(true)).values())
@@ -67,12 +67,12 @@ def _f1(shared: int, said: Sequence[str], true: Sequence[str]) -> float:
 
 
 @lru_cache(maxsize=20_000)
-def _stems(text: str) -> tuple[str, ...]:
-    return tuple(_tokenizer().tokenize(text))
+def _stems(text: str, stemmed: bool) -> tuple[str, ...]:
+    return tuple(_tokenizer(stemmed).tokenize(text))
 
 
-@lru_cache(maxsize=1)
-def _tokenizer() -> DefaultTokenizer:
+@lru_cache(maxsize=2)
+def _tokenizer(stemmed: bool) -> DefaultTokenizer:
     from rouge_score.tokenizers import DefaultTokenizer
 
-    return DefaultTokenizer(use_stemmer=True)
+    return DefaultTokenizer(use_stemmer=stemmed)

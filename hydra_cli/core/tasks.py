@@ -116,7 +116,10 @@ def _parse_rating(text: str, scale: Sequence[str]) -> str | None:
     if found is None:
         return None
     value = float(found.group())
-    return next((label for label in scale if float(label) == value), None)
+    if not scale or not float(scale[0]) <= value <= float(scale[-1]):
+        return None
+    # "4.5" on a scale of whole stars is the nearest one, and of two the lower.
+    return min(scale, key=lambda label: (abs(float(label) - value), float(label)))
 
 
 def _parse_label(text: str, labels: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.results import (
+    Baseline,
     Contrast,
     MethodResult,
     Provenance,
@@ -36,6 +37,7 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
         "complete": result.complete,
         "error": result.error.message if result.error else None,
         "best_prompt_based": result.best_prompt_based,
+        "best_control": result.best.get("control"),
         "verdict": verdict_mapping(verdict_on(result)),
         "better_is": {m.name: "higher" if m.higher else "lower" for m in result.metrics},
         "methods": {name: method_mapping(m) for name, m in result.methods.items()},
@@ -66,6 +68,14 @@ def suite_mapping(results: Sequence[TaskResult], made: Provenance | None = None)
         "tasks": {result.task: task_mapping(result) for result in results},
         "average_relative_gain": {
             name: estimate_mapping(found) for name, found in average_gains(results).items()
+        },
+        "average_gain_over_control": {
+            name: estimate_mapping(found)
+            for name, found in average_gains(results, "control").items()
+        },
+        "average_gain_over_either": {
+            name: estimate_mapping(found)
+            for name, found in average_gains(results, "either").items()
         },
         "not_averaged": left_out(results),
     }
@@ -122,6 +132,8 @@ def method_mapping(method: MethodResult) -> dict[str, Any]:
                 name: estimate_mapping(found) for name, found in method.differences.items()
             },
         },
+        "gain_over_control": gain_mapping(method, "control"),
+        "gain_over_either": gain_mapping(method, "either"),
         "quality": number(method.quality),
         **usage_mapping(calls),
         "setup": usage_mapping(method.setup),
@@ -132,6 +144,11 @@ def method_mapping(method: MethodResult) -> dict[str, Any]:
             "plain_users": method.plain_users,
         },
     }
+
+
+def gain_mapping(method: MethodResult, baseline: Baseline) -> dict[str, Any] | None:
+    found = method.gains.get(baseline)
+    return None if found is None else estimate_mapping(found)
 
 
 def usage_mapping(usage: Usage) -> dict[str, Any]:

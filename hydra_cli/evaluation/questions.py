@@ -6,6 +6,8 @@ Nothing that answers a query is ever given a reference: they stand in
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -193,6 +195,25 @@ def build_contexts(
         for item in questions.items
     ]
     return contexts, {user: vectors.history(user, found, task) for user, found in own.items()}
+
+
+def people(questions: Questions) -> dict[str, str]:
+    """A name for each user that is the same in every task of theirs.
+
+    Tasks may give one author several ids: the least hash of their records' inputs
+    tells them, where nobody else of the task has it; else the id itself.
+    """
+    least: dict[str, str] = {}
+    for item in questions.items:
+        user = item.query.user
+        found = [_digest(folded(record.input)) for record in item.records]
+        least[user] = min([*found, least[user]] if user in least else found, default="")
+    often = Counter(least.values())
+    return {user: key if key and often[key] == 1 else user for user, key in least.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class EncodedTexts:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from hydra_cli.core.metrics import Metric
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import (
     Estimate,
+    as_change,
     estimate,
     interval,
+    jackknife,
     metric_draws,
     resamples,
     sums_by_user,
@@ -24,12 +26,23 @@ from hydra_cli.core.statistics import (
 )
 from hydra_cli.evaluation.collected import Collected, Prediction
 from hydra_cli.evaluation.engine import TaskRun
-from hydra_cli.evaluation.questions import Key
+from hydra_cli.evaluation.questions import Key, people
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+Baseline = Literal["prompt", "control", "either"]
+"""What a gain is over: the best prompt, the best answer without an LLM, the better of both."""
+
+BASELINES: Mapping[Baseline, frozenset[str]] = {
+    "prompt": frozenset({"prompt"}),
+    "control": frozenset({"no LLM"}),
+    "either": frozenset({"prompt", "no LLM"}),
+}
+"""The families of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +58,10 @@ class Provenance:
 class MethodResult:
     """One method on one task.
 
-    ``queries`` were scored, ``missing`` answers failed. ``gain`` is the mean
-    relative change of the primary metrics against the best prompt-based
-    method, in the better direction; None where either is incomplete.
-    ``gain_draws`` are its bootstrap draws, for averages over tasks.
+    ``queries`` were scored, ``missing`` answers failed. ``gains`` are the mean
+    relative changes of the primary metrics against each ``Baseline``, in the
+    better direction, as geometric means; absent where either is incomplete.
+    ``gain_logs`` are their value and bootstrap draws in logs, for averages over tasks.
     """
 
     name: str
@@ -59,8 +72,8 @@ class MethodResult:
     by_seed: Mapping[int, Mapping[str, float]]
     relative: Mapping[str, float]
     differences: Mapping[str, Estimate]
-    gain: Estimate | None
-    gain_draws: Floats | None
+    gains: Mapping[Baseline, Estimate]
+    gain_logs: Mapping[Baseline, tuple[float, Floats]]
     better: Estimate | None
     """Mean quality minus the best prompt-based method's."""
     quality: float
@@ -82,6 +95,11 @@ class MethodResult:
     @property
     def complete(self) -> bool:
         return self.missing == 0 and self.queries > 0
+
+    @property
+    def gain(self) -> Estimate | None:
+        """Over the best prompt-based method."""
+        return self.gains.get("prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +127,7 @@ class TaskResult:
     users: int
     metrics: tuple[Metric, ...]
     methods: Mapping[str, MethodResult]
-    best_prompt_based: str | None
+    best: Mapping[Baseline, str]
     settings: Mapping[str, object]
     notes: tuple[str, ...]
     used: Usage
@@ -127,6 +145,10 @@ class TaskResult:
     """Whose history each user got where histories were exchanged."""
 
     @property
+    def best_prompt_based(self) -> str | None:
+        return self.best.get("prompt")
+
+    @property
     def complete(self) -> bool:
         return all(method.complete for method in self.methods.values())
 
@@ -142,7 +164,8 @@ def summarize(
     """Metrics with their bootstrap, all methods on the same draws of users."""
     users = run.questions.users
     place = {user: i for i, user in enumerate(users)}
-    weights = resamples(len(users), draws=draws, seed=0)
+    names = people(run.questions)
+    weights = resamples([names[user] for user in users], draws=draws, seed=0)
     sums = {name: _sums(run.metrics, found, place) for name, found in run.collected.items()}
     values = {
         name: [
@@ -155,7 +178,10 @@ def summarize(
     complete = {
         name for name, found in run.collected.items() if name in values and not found.missing
     }
-    best = best_prompt_based(run, values, complete)
+    best: dict[Baseline, str] = {}
+    for baseline in BASELINES:
+        if best_name := best_of(run, values, complete, BASELINES[baseline]):
+            best[baseline] = best_name
     drawn = {
         name: [
             metric_draws(metric, by_user, weights)
@@ -167,14 +193,16 @@ def summarize(
     grades = {name: _grades(found, place, weights) for name, found in run.collected.items()}
     methods = {}
     for name, found in run.collected.items():
-        comparable = best is not None and name in complete
+        against = {b: _Figures(values[m], drawn[m], sums[m]) for b, m in best.items()}
+        figures = _Figures(values[name], drawn[name], sums[name]) if name in values else None
+        prompt = best.get("prompt")
+        comparable = name in complete
         methods[name] = _method_result(
             run.metrics,
             found,
-            values.get(name),
-            drawn.get(name),
-            (values[best], drawn[best]) if best is not None and comparable else None,
-            _difference(grades[name], grades[best]) if best is not None and comparable else None,
+            figures,
+            against if comparable else {},
+            _difference(grades[name], grades[prompt]) if prompt and comparable else None,
             seeds,
         )
     task = run.questions.task
@@ -188,7 +216,7 @@ def summarize(
         users=len(users),
         metrics=run.metrics,
         methods=methods,
-        best_prompt_based=best,
+        best=best,
         settings=settings,
         notes=tuple(run.notes),
         used=run.asker.used,
@@ -216,10 +244,13 @@ def contrasts(
     return tuple(found)
 
 
-def best_prompt_based(
-    run: TaskRun, values: Mapping[str, Sequence[Floats]], complete: set[str]
+def best_of(
+    run: TaskRun,
+    values: Mapping[str, Sequence[Floats]],
+    complete: Collection[str],
+    families: Collection[str],
 ) -> str | None:
-    """The complete prompt-based method with the best mean rank over the primary metrics.
+    """The complete method of these families with the best mean rank over the primary metrics.
 
     Ties go to the better first metric. It is picked on the same queries that
     it is compared on, which favours it: gains over it are understated.
@@ -227,7 +258,7 @@ def best_prompt_based(
     names = [
         name
         for name, found in run.collected.items()
-        if found.method.family == "prompt" and name in complete
+        if found.method.family in families and name in complete and "@" not in name
     ]
     if not names:
         return None
@@ -241,25 +272,26 @@ def best_prompt_based(
     return min(names, key=lambda name: (ranks[name], -sign * float(values[name][0])))
 
 
-def average_gains(results: Sequence[TaskResult]) -> dict[str, Estimate]:
-    """Each method's mean relative gain over the tasks, where it is complete in all of them.
+def average_gains(
+    results: Sequence[TaskResult], baseline: Baseline = "prompt"
+) -> dict[str, Estimate]:
+    """Each method's mean gain over the tasks, where it is complete in all of them.
 
-    Tasks are independent, so their draws are averaged place by place.
+    The mean is of logs, told as a relative change. Draws are averaged place by
+    place: people who are in several tasks are drawn alike in all of them.
     """
     if not results:
         return {}
     names = [
         name
         for name in results[0].methods
-        if all(_comparable(result.methods.get(name)) for result in results)
+        if all(_comparable(result.methods.get(name), baseline) for result in results)
     ]
     found = {}
     for name in names:
-        gains = [result.methods[name].gain for result in results]
-        draws = [result.methods[name].gain_draws for result in results]
-        value = float(np.mean([gain.value for gain in gains if gain is not None]))
-        mean = np.mean([d for d in draws if d is not None], axis=0)
-        found[name] = estimate(value, mean)
+        logs = [result.methods[name].gain_logs[baseline] for result in results]
+        value = float(np.mean([each for each, _ in logs]))
+        found[name] = as_change(estimate(value, np.mean([draws for _, draws in logs], axis=0)))
     return found
 
 
@@ -270,8 +302,9 @@ def left_out(results: Sequence[TaskResult]) -> list[str]:
     return [name for name in names if name not in averaged]
 
 
-def _comparable(method: MethodResult | None) -> bool:
-    return method is not None and method.gain is not None and math.isfinite(method.gain.value)
+def _comparable(method: MethodResult | None, baseline: Baseline) -> bool:
+    gain = method.gains.get(baseline) if method is not None else None
+    return gain is not None and math.isfinite(gain.value)
 
 
 def _sums(metrics: Sequence[Metric], found: Collected, place: Mapping[str, int]) -> list[Floats]:
@@ -301,28 +334,27 @@ def _difference(ours: tuple[float, Floats], theirs: tuple[float, Floats]) -> Est
 def _method_result(
     metrics: Sequence[Metric],
     found: Collected,
-    values: Sequence[Floats] | None,
-    drawn: Sequence[Floats] | None,
-    baseline: tuple[Sequence[Floats], Sequence[Floats]] | None,
+    figures: _Figures | None,
+    against: Mapping[Baseline, _Figures],
     better: Estimate | None,
     seeds: tuple[int, ...],
 ) -> MethodResult:
     names = [metric.name for metric in metrics]
     relative: dict[str, float] = {}
     differences: dict[str, Estimate] = {}
-    gain = draws = None
-    if baseline is not None and values is not None and drawn is not None:
-        for i, metric in enumerate(metrics):
-            sign = 1 if metric.higher else -1
-            difference = sign * (drawn[i] - baseline[1][i])
-            differences[metric.name] = estimate(
-                sign * float(values[i] - baseline[0][i]), difference
-            )
-            only = [metric] if metric.primary else []
-            if only:
-                relative[metric.name] = float(task_gain(only, [values[i]], [baseline[0][i]]))
-        draws = task_gain(metrics, drawn, baseline[1])
-        gain = estimate(float(task_gain(metrics, values, baseline[0])), draws)
+    gains: dict[Baseline, Estimate] = {}
+    logs: dict[Baseline, tuple[float, Floats]] = {}
+    if figures is not None:
+        for baseline, theirs in against.items():
+            draws = task_gain(metrics, figures.drawn, theirs.drawn)
+            value = float(task_gain(metrics, figures.values, theirs.values))
+            gains[baseline], logs[baseline] = as_change(estimate(value, draws)), (value, draws)
+        if (prompt := against.get("prompt")) is not None:
+            for i, metric in enumerate(metrics):
+                differences[metric.name] = figures.difference(prompt, i, metric)
+                if metric.primary:
+                    log = task_gain([metric], [figures.values[i]], [prompt.values[i]])
+                    relative[metric.name] = float(np.expm1(log))
     method = found.method
     grades = [prediction.quality for prediction in found.predictions]
     spent = found.usage + found.setup
@@ -330,13 +362,15 @@ def _method_result(
         name=method.name,
         family=method.family,
         about=method.about,
-        metrics=dict(zip(names, map(float, values), strict=True)) if values else {},
-        intervals={name: interval(draw) for name, draw in zip(names, drawn or (), strict=False)},
+        metrics=dict(zip(names, map(float, figures.values), strict=True)) if figures else {},
+        intervals={m.name: figures.interval(i, m) for i, m in enumerate(metrics)}
+        if figures
+        else {},
         by_seed=_by_seed(metrics, found, seeds) if len(seeds) > 1 and method.seeded else {},
         relative=relative,
         differences=differences,
-        gain=gain,
-        gain_draws=draws,
+        gains=gains,
+        gain_logs=logs,
         better=better,
         quality=float(np.mean(grades)) if grades else math.nan,
         queries=len({prediction.key for prediction in found.predictions} - set(found.missing)),
@@ -353,6 +387,28 @@ def _method_result(
         predictions=found.predictions,
         cut=found.cut,
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Figures:
+    """A method's metrics: values, draws (draws,) and sums by user (users, s) of each."""
+
+    values: Sequence[Floats]
+    drawn: Sequence[Floats]
+    sums: Sequence[Floats]
+
+    def interval(self, i: int, metric: Metric) -> tuple[float, float]:
+        return interval(self.drawn[i]) if metric.smooth else jackknife(metric, self.sums[i])
+
+    def difference(self, theirs: _Figures, i: int, metric: Metric) -> Estimate:
+        """In the better direction."""
+        sign = 1 if metric.higher else -1
+        value = sign * float(self.values[i] - theirs.values[i])
+        found = estimate(value, sign * (self.drawn[i] - theirs.drawn[i]))
+        if metric.smooth:
+            return found
+        ends = sorted(sign * end for end in jackknife(metric, self.sums[i], theirs.sums[i]))
+        return replace(found, low=ends[0], high=ends[1])
 
 
 def _by_seed(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hydra_cli.core.statistics import Estimate
 from hydra_cli.evaluation.results import (
+    Baseline,
     MethodResult,
     Provenance,
     TaskResult,
@@ -126,11 +127,28 @@ def _average(results: Sequence[TaskResult]) -> list[Block]:
     blocks: list[Block] = [
         Heading(2, "Average over tasks"),
         Table(
-            "Relative gain over each task's best prompt-based method",
+            "Gain over each task's best prompt-based method",
             ("method", *names, "average", "95 % interval", "above 0"),
             rows,
         ),
     ]
+    columns = ("method", "average", "95 % interval", "above 0")
+    overs: tuple[tuple[Baseline, str], ...] = (
+        ("control", "Gain over each task's best answer without an LLM"),
+        ("either", "Gain over the better of best prompt and best answer without an LLM"),
+    )
+    for baseline, title in overs:
+        if averages := average_gains(results, baseline):
+            cells = tuple(
+                (
+                    label(results[0].methods[name]),
+                    percent(gain.value),
+                    span(gain),
+                    f"{gain.above_zero:.0%}",
+                )
+                for name, gain in averages.items()
+            )
+            blocks.append(Table(title, columns, cells))
     if left := left_out(results):
         blocks.append(
             Text(
@@ -161,6 +179,7 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
             ("method", *metrics, "gain", "95 % interval", "above 0"),
             tuple(_quality(method, result) for method in methods),
         ),
+        *_over_controls(result),
         Table(
             f"{result.task}: what each method would take alone",
             ("method", "scored", "calls", "setup calls", "tokens", "cost", "seconds"),
@@ -191,6 +210,25 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
     if found:
         blocks += [Heading(level, "Example answers"), Text(rule, "note"), *found]
     return blocks
+
+
+def _over_controls(result: TaskResult) -> list[Block]:
+    """Gains over what needs no LLM, and over the better of that and the best prompt."""
+    control, either = result.best.get("control"), result.best.get("either")
+    if control is None or either is None:
+        return []
+    about = (
+        f"{result.task}: gains over the best answer without an LLM ({control}), and over the "
+        f"better of it and the best prompt ({either})"
+    )
+    rows = []
+    for method in result.methods.values():
+        cells = [label(method)]
+        for found in (method.gains.get("control"), method.gains.get("either")):
+            cells += [percent(found.value), span(found)] if found else ["–", "–"]
+        rows.append(tuple(cells))
+    columns = ("method", "over control", "95 % interval", "over the better", "95 % interval")
+    return [Table(about, columns, tuple(rows))]
 
 
 def _contrasts(result: TaskResult) -> list[Block]:
@@ -256,11 +294,13 @@ READING = (
     "ROUGE-1 and ROUGE-L. Beyond chance: the 95 % interval of the difference leaves out 0, and at "
     "least six users differ.",
     "Intervals are 95 % percentile intervals of a paired bootstrap over users: users are drawn "
-    "with all their queries, and all methods are read on the same draws. “Above 0” is the share "
-    "of draws in which the gain is positive.",
+    "with all their queries, and all methods are read on the same draws; macro-F1's are a "
+    "jackknife's. “Above 0” is the share of draws in which the gain is positive.",
+    "Gains are geometric means: ratios to the baseline, averaged in logs over metrics and tasks.",
     "The best prompt-based method is picked on these same queries, which favours it.",
     "oracle picks the best of the n answers by the reference: an upper bound, out of reach in use.",
-    "majority, median and knn ask no LLM.",
+    "majority, median, knn, knn-all (records of all users) and lead (the query's first words) "
+    "ask no LLM.",
     "“Calls” answered the queries; “setup calls” made labels, fits, gates and summaries. Calls "
     "that several methods share are counted for each of them, and were made once.",
     "“Seconds” is a method's own time plus its LLM calls one after another, cached ones too.",

@@ -180,7 +180,7 @@ def show(
     sign = -1.0 if task.kind == "rating" else 1.0
     users = sorted({case.user for case in cases})
     user_of = np.array([users.index(case.user) for case in cases])
-    weights = resamples(len(users))
+    weights = resamples(list(users))
     counts = np.bincount(user_of, minlength=len(users)).astype(np.float64)
     first = next(iter(found))
     lines = [

@@ -32,7 +32,16 @@ def test_label_is_found_in_an_answer(answer: str, label: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "rating"),
-    [("5", "5"), ("I say 4.", "4"), ("3.0", "3"), ("3.5", None), ("7", None), ("ten", None)],
+    [
+        ("5", "5"),
+        ("I say 4.", "4"),
+        ("3.0", "3"),
+        ("3.5", "3"),
+        ("3.6", "4"),
+        ("0.9", None),
+        ("7", None),
+        ("ten", None),
+    ],
 )
 def test_rating_is_a_value_of_the_scale_or_nothing(answer: str, rating: str | None) -> None:
     assert STARS.parse(answer) == rating

@@ -11,7 +11,7 @@ from hydra_cli.core.tasks import PRESETS
 from hydra_cli.evaluation.as_json import task_mapping
 from hydra_cli.evaluation.histories import Histories, Variant, donors
 from hydra_cli.evaluation.methods import parse_methods, suited
-from hydra_cli.evaluation.questions import folded
+from hydra_cli.evaluation.questions import folded, people
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.evaluate import Material
 from tests.evaluation.helpers import echo_chat, material, run
@@ -148,3 +148,54 @@ def test_the_llm_is_needed_for_texts_and_by_the_others() -> None:
     assert (fit, len(notes)) == ((), 1)
     with pytest.raises(UsageError):
         parse_methods("hydra-pers@history=mine")
+
+
+def test_one_author_with_two_ids_is_one_person() -> None:
+    data = material("LaMP_4").questions
+    names = people(data)
+    assert len(set(names.values())) == len(names) == len(data.users)
+    renamed = replace(
+        data,
+        items=tuple(
+            replace(item, query=replace(item.query, user=f"other-{item.query.user}"))
+            for item in reversed(data.items)
+        ),
+    )
+    again = people(renamed)
+    for user, name in names.items():
+        has_records = any(item.records for item in data.items if item.query.user == user)
+        assert (again[f"other-{user}"] == name) == has_records
+    # Where two users of a task have the very same records, their ids tell them apart.
+    twins = replace(data, items=(data.items[0], replace(renamed.items[-1])))
+    assert set(people(twins).values()) == set(twins.users)
+
+
+def test_gains_over_controls_stand_beside_those_over_prompts() -> None:
+    result = run("LaMP_3", "zero-shot,rag-bm25,median,knn,hydra-pers")
+    best = {name: result.best[name] for name in ("prompt", "control", "either")}
+    assert best["control"] in ("median", "knn")
+    assert best["either"] in (best["prompt"], best["control"])
+    for baseline in ("prompt", "control", "either"):
+        found = result.methods[best[baseline]].gains[baseline]
+        assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    mapping = task_mapping(result)
+    assert mapping["best_control"] == best["control"]
+    ours = mapping["methods"]["hydra-pers"]
+    ratios = [
+        result.methods[best["control"]].metrics[m] / result.methods["hydra-pers"].metrics[m]
+        for m in ("MAE", "RMSE")
+    ]
+    assert ours["gain_over_control"]["relative"] == pytest.approx(
+        (ratios[0] * ratios[1]) ** 0.5 - 1
+    )
+
+
+def test_a_rating_between_two_labels_is_the_nearest_one() -> None:
+    stars = PRESETS["LaMP_3"]
+    assert [stars.parse(text) for text in ("4.5", "about 3.8 stars", "4.0", "7", "0.4")] == [
+        "4",
+        "4",
+        "4",
+        None,
+        None,
+    ]
