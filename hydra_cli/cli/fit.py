@@ -42,7 +42,12 @@ def fit(
         typer.Option("--without", help="Keep this user out of the new base (repeatable)."),
     ] = None,
     per_user: Annotated[int, typer.Option(min=1, help="Pseudo-queries a user.")] = 16,
-    train_users: Annotated[int, typer.Option(min=1, help="Users that train the base.")] = 100,
+    train_users: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Users that train the base; of three times as many the histories."
+        ),
+    ] = 100,
     held_out: Annotated[
         int, typer.Option(min=0, help="Newest records a user held out for the gate.")
     ] = 8,

@@ -40,13 +40,20 @@ class FitPlan:
     held_out: int = 8
     """Newest records a user held out for the gate; a quarter of the history at the most."""
     train_users: int = 100
-    """Users that train the base: those with most records."""
+    """Users whose pseudo-queries train the base: those with most records."""
+    history_users: int | None = None
+    """Users whose histories train it, and judge it where no LLM is asked, since that costs no
+    call; None: three times those."""
+    history_records: int = 20_000
+    """No further users are taken for that once theirs are so many records."""
     enough: int = 4
     """Records a user needs to be among them."""
     examples: int | None = None
     """Pseudo-queries that train the base, at most; None: as many as its users have."""
     judged: int = 200
     """Held-out records that an LLM is asked about to judge the base, at most."""
+    judged_free: int = 1600
+    """The same where no LLM is asked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,16 +85,28 @@ def split(history: History, task: TaskSpec, plan: FitPlan) -> Split:
 def trainers(
     counts: Iterable[tuple[str, int]], plan: FitPlan, *, without: Collection[str] = ()
 ) -> list[str]:
-    """The users that train the base, out of (user, records): those with most come first."""
-    most = sorted(counts, key=lambda item: (-item[1], item[0]))
-    chosen = [user for user, n in most if n >= plan.enough and user not in without]
-    return chosen[: plan.train_users]
+    """The users that train the base, out of (user, records): those with most come first.
+
+    ``train_users`` of them at least; then more, as far as their histories are short enough.
+    """
+    chosen: list[str] = []
+    records = 0
+    for user, n in sorted(counts, key=lambda item: (-item[1], item[0])):
+        if n < plan.enough or user in without:
+            continue
+        records += n
+        if len(chosen) >= plan.train_users and records > plan.history_records:
+            break
+        chosen.append(user)
+    most_users = 3 * plan.train_users if plan.history_users is None else plan.history_users
+    return chosen[: max(most_users, plan.train_users)]
 
 
 def training_examples(
     splits: Sequence[Split], task: TaskSpec, plan: FitPlan, *, seed: int
 ) -> list[TrainingExample]:
-    """What the base is trained on, without labels."""
+    """What the base is trained on, without labels: of the users who come first."""
+    splits = splits[: plan.train_users]
     each = plan.per_user
     if plan.examples is not None and splits:
         each = min(each, math.ceil(plan.examples / len(splits)))
@@ -110,11 +129,15 @@ def own_examples(
 def judging_examples(
     splits: Sequence[Split], plan: FitPlan, *, seed: int, asked: bool
 ) -> list[TrainingExample]:
-    """The held-out records that judge the base: a draw where each costs LLM calls."""
-    held = [example for one in splits for example in one.held]
-    if not asked or len(held) <= plan.judged:
+    """The held-out records that judge the base: a draw where there are many.
+
+    Where each costs LLM calls, a smaller one, of users whose answers train it too.
+    """
+    of, most = (splits[: plan.train_users], plan.judged) if asked else (splits, plan.judged_free)
+    held = [example for one in of for example in one.held]
+    if len(held) <= most:
         return held
-    kept = set(random.Random(f"{seed}\0judged").sample(range(len(held)), plan.judged))
+    kept = set(random.Random(f"{seed}\0judged").sample(range(len(held)), most))
     return [example for i, example in enumerate(held) if i in kept]
 
 

@@ -398,3 +398,27 @@ def test_a_new_base_of_the_same_kind_keeps_it_too_and_forgets_who_is_gone(
     asked = run(left, tmp_path, HEADLINES, chat=ScriptedChat(misled))
     assert (asked.base_users, asked.judged_users) == (0, 5), "the new base was not judged itself"
     assert run(left, tmp_path, HEADLINES, chat=ScriptedChat(misled)).judged_users == 0
+
+
+def test_histories_cost_no_call_and_are_taken_of_more_users() -> None:
+    from hydra_cli.pipeline.fitting import trainers
+
+    counts = [(f"u{i:03}", 50) for i in range(400)]
+    assert len(trainers(counts, FitPlan())) == 300
+    assert len(trainers(counts, FitPlan(history_users=0))) == 100, "no fewer than those asked about"
+    assert len(trainers([(user, 1000) for user, _ in counts], FitPlan())) == 100
+    assert len(trainers([(user, 150) for user, _ in counts], FitPlan())) == 133, "20,000 records"
+    assert trainers(counts, FitPlan(train_users=1), without=["u001"]) == ["u000", "u002", "u003"]
+
+
+def test_an_llm_is_asked_about_the_first_of_them_alone(
+    tmp_path: Path, crowd: MemoryHistoryStore
+) -> None:
+    chat = chat_of(crowd)
+    plan = FitPlan(train_users=2, users=("u0",))
+    report = run(crowd, tmp_path, MOOD, plan=plan, chat=chat)
+    assert report.base_users == 6
+    assert {request.user for request in chat.requests} == {"u0", "u1"}
+    assert report.base_gate.others == 6  # three held-out records of each
+    free = run(crowd, tmp_path / "free", MOOD, plan=plan)
+    assert free.base_gate.others == 18

@@ -30,8 +30,8 @@ Floats = NDArray[np.float64]
 
 TEMPERATURE = 0.05
 """Graded labels become targets by softmax(grade / TEMPERATURE)."""
-RECORDS_A_USER = 30
-"""At most this many records of a history become lists of labels."""
+RECORDS_A_USER, RECORDS = 30, 3000
+"""At most this many records of a history, and of all, become lists of labels."""
 
 
 def soft_targets(grades: Sequence[float]) -> Floats:
@@ -108,9 +108,10 @@ def history_lists(
     how much they wrote.
     """
     lists = []
+    each = min(RECORDS_A_USER, max(RECORDS // max(len(histories), 1), 4))
     for history in histories:
         chooser = random.Random(f"{seed}\0{history.user}")
-        count = min(RECORDS_A_USER, len(history))
+        count = min(each, len(history))
         for row in sorted(chooser.sample(range(len(history)), count)):
             record = history.records[row]
             rest = history.without(record)
