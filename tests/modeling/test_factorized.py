@@ -37,7 +37,7 @@ from hydra_cli.modeling.factorized.label_model import empty, train
 from hydra_cli.modeling.factorized.lists import expected_grades
 from hydra_cli.modeling.factorized.recipe import FactorizedRecipe, adapt_prior
 from hydra_cli.modeling.factorized.record_features import record_features
-from hydra_cli.modeling.factorized.scorer import expected_loss
+from hydra_cli.modeling.factorized.scorer import FactorizedScorer, expected_loss
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hash_encoder import HashEncoder
 
@@ -365,6 +365,33 @@ def test_files_of_another_kind_are_refused() -> None:
     with pytest.raises(ModelError):
         RECIPE.scorer(base, strange, NEWS, ENCODER)
     RECIPE.scorer(base, head, NEWS, ENCODER)
+
+
+def test_a_text_base_of_the_first_release_opens_with_todays_adapter() -> None:
+    """Its reranker goes on; its adapter's weights are for features that are gone."""
+    today = BASES[HEADLINE.name]
+    names = {**today.card.settings["features"], "adapt": [f"old {i}" for i in range(23)]}
+    card = replace(today.card, settings={**today.card.settings, "features": names})
+    kept = {"rerank": today.tensors["rerank"] + 1.0, "adapt": np.full(23, 9.0)}
+    words = {"word_weights": np.ones(15, np.float32), "word_outputs": np.ones(8192, np.float32)}
+    old = Weights(card, {**kept, **words})
+    own = {"rerank": np.ones(10, np.float32), "adapt": np.ones(23, np.float32)}
+    head = old.head("u0", own, seed=0, counts={}, settings={})
+    example = make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)[0]
+    untaught = RECIPE.train_base(HEADLINE, [], [], ENCODER, seed=0, progress=Silent())
+    wanted = adapt(RECIPE.scorer(untaught, None, HEADLINE, ENCODER), example)
+    for made in (None, head):
+        scorer = RECIPE.scorer(old, made, HEADLINE, ENCODER)
+        found = adapt(scorer, example)
+        assert [one.item for one in found] == [one.item for one in wanted]
+        assert [one.score for one in found] == pytest.approx([one.score for one in wanted])
+        assert isinstance(scorer, FactorizedScorer)
+        np.testing.assert_allclose(
+            scorer.rerank_weights, kept["rerank"] + (0.0 if made is None else 1.0)
+        )
+    examples = {"u0": make_examples(HISTORIES[HEADLINE.name][0], HEADLINE)}
+    heads = RECIPE.fit_heads(old, HEADLINE, examples, ENCODER, seed=0, progress=Silent())
+    assert heads["u0"].tensors["adapt"].shape == (len(NAMES),)
 
 
 def test_files_survive_the_disk(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -150,7 +150,7 @@ class FactorizedRecipe:
         self._check(base, task, encoder)
         model = _label_model(base)
         users = list(examples)
-        weights = base.tensors["adapt"].astype(np.float64)
+        weights = _weights_of(base, task)
         precision = {
             stage: base.card.settings.get(f"{stage}_head_precision")
             for stage in ("rerank", "adapt")
@@ -158,13 +158,15 @@ class FactorizedRecipe:
         records: list[list[ItemList]] = [[] for _ in users]
         answers: list[list[ItemList]] = [[] for _ in users]
         if precision["rerank"] is not None:
-            records = [_record_lists(examples[u], task, model, weights, encoder) for u in users]
+            records = [
+                _record_lists(examples[u], task, model, weights["adapt"], encoder) for u in users
+            ]
         if precision["adapt"] is not None and task.closed:
             answers = [_label_lists(examples[u], task, model, encoder) for u in users]
         elif precision["adapt"] is not None:
             answers = [_answer_lists(examples[user], _word_model(base)) for user in users]
-        rerank = _differences(records, base.tensors["rerank"], precision["rerank"])
-        adapt = _differences(answers, base.tensors["adapt"], precision["adapt"])
+        rerank = _differences(records, weights["rerank"], precision["rerank"])
+        adapt = _differences(answers, weights["adapt"], precision["adapt"])
         heads = {}
         for i, user in enumerate(users):
             counts = {"rerank lists": len(records[i]), "adapt lists": len(answers[i])}
@@ -179,10 +181,12 @@ class FactorizedRecipe:
     ) -> Scorer:
         """The user's weights, or the population's where there is no head."""
         self._check(base, task, encoder)
-        weights = {stage: base.tensors[stage].astype(np.float64) for stage in ("rerank", "adapt")}
+        weights = _weights_of(base, task)
         if head is not None:
             head.check_base(base)
-            weights = {stage: own + head.tensors[stage] for stage, own in weights.items()}
+            for stage, own in head.tensors.items():
+                if own.shape == weights[stage].shape:  # else it is an older text adapter's
+                    weights[stage] = weights[stage] + own
         return FactorizedScorer(
             task,
             encoder,
@@ -195,11 +199,14 @@ class FactorizedRecipe:
     def _check(self, base: Weights, task: TaskSpec, encoder: TextEncoder) -> None:
         """ModelError where the base is another recipe's, task's, encoder's or release's."""
         card = base.card
+        features, today = card.settings.get("features") or {}, feature_names(task)
+        if not task.closed and features.get("rerank") == today["rerank"]:
+            features = today  # an older text adapter gives way to the hand-set weights
         for what, found, wanted in (
             ("recipe", card.recipe, self.name),
             ("task", card.task, task.name),
             ("encoder", card.encoder, encoder.fingerprint),
-            ("release", card.settings.get("features"), feature_names(task)),
+            ("release", features, today),
         ):
             if found != wanted:
                 raise ModelError(
@@ -217,6 +224,14 @@ def feature_names(task: TaskSpec) -> dict[str, list[str]]:
     else:
         adapt = label_features.NAMES
     return {"rerank": list(record_features.NAMES), "adapt": list(adapt)}
+
+
+def _weights_of(base: Weights, task: TaskSpec) -> dict[str, Floats]:
+    """Each stage's weights (f,); the hand-set ones for a text adapter of other features."""
+    weights = {stage: base.tensors[stage].astype(np.float64) for stage in ("rerank", "adapt")}
+    if not task.closed and base.card.settings["features"] != feature_names(task):
+        weights["adapt"] = np.array(adapt_prior(task))
+    return weights
 
 
 def adapt_prior(task: TaskSpec) -> tuple[float, ...]:
@@ -298,7 +313,7 @@ def _label_model(base: Weights) -> LabelModel:
 
 
 def _word_model(base: Weights) -> WordModel:
-    if "word_weights" not in base.tensors:
+    if "word_kept" not in base.tensors:  # a closed task's, or made by the first release
         return word_model.untrained()
     tables = (base.tensors[f"word_{name}"].astype(np.float64) for name in _WORD_TABLES)
     return WordModel(base.tensors["word_weights"].astype(np.float64), WordTables(*tables))
