@@ -19,17 +19,14 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from hydra_cli.config import Settings
-from hydra_cli.core.errors import HydraError, UsageError
-from hydra_cli.core.progress import Silent
+from hydra_cli.core.errors import HydraError
+from hydra_cli.warm import OnProgress, Warm, overridden
 from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
@@ -43,47 +40,18 @@ if TYPE_CHECKING:
     from hydra_cli.core.records import Answer, Query, Record
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.evaluation.results import TaskResult
-    from hydra_cli.llm.budget import Limits
     from hydra_cli.pipeline.answering import Draft
-    from hydra_cli.pipeline.personalization import Personalization
+    from hydra_cli.pipeline.supervision import SupervisionPlan
     from hydra_cli.store.archives import Manifest
-    from hydra_cli.store.contract import Store
     from hydra_cli.store.scope import Erased
     from hydra_cli.workflows.ask_many import Drafted
-    from hydra_cli.workflows.fit import FitReport
+    from hydra_cli.workflows.fit import FitPlan, FitReport
     from hydra_cli.workflows.ingest import IngestReport
-
-OnProgress = Callable[[str, int, "int | None"], None]
-"""Told what is being done, how many steps of it are, and of how many (None: unknown)."""
+    from hydra_cli.workflows.pricing import Price
 
 
-class Hydra:
+class Hydra(Warm):
     """An open store with everything that answers from it. ``open`` one."""
-
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        *,
-        encoder: TextEncoder | None = None,
-        chat: ChatModel | None = None,
-        progress: OnProgress | Progress | None = None,
-        on_note: Callable[[str], None] | None = None,
-    ) -> None:
-        """``encoder`` and ``chat`` take the place of those that the settings name.
-
-        ``on_note`` hears what the LLM's edge has to tell (default: a line on stderr).
-        """
-        self.store = store
-        self.settings = settings
-        self._encoder = encoder
-        self._chat = chat
-        self._chats: dict[str, ChatModel] = {}
-        self._recipes: dict[str, Recipe] = {}
-        self._progress = progress
-        self._on_note = on_note
-        self._opening = threading.RLock()
-        self._closing = ExitStack()
 
     # -- opening and closing
 
@@ -110,7 +78,7 @@ class Hydra:
         found = load_settings(Path(store) if store is not None else None)
         if isinstance(encoder, str):
             settings["encoder"], encoder = encoder, None
-        chosen = _overridden(found, settings)
+        chosen = overridden(found, settings)
         opened = open_store(chosen, create=create)
         return cls(opened, chosen, encoder=encoder, chat=chat, progress=progress, on_note=on_note)
 
@@ -128,16 +96,11 @@ class Hydra:
         from hydra_cli.store.memory import MemoryHistoryStore
 
         folder = tempfile.TemporaryDirectory(prefix="hydra-pers-")
-        chosen = _overridden(Settings(store=Path(folder.name)), settings)
+        chosen = overridden(Settings(store=Path(folder.name)), settings)
         store = MemoryHistoryStore(answers=StoreFolder(chosen.store).answers)
         made = cls(store, chosen, encoder=encoder, chat=chat, progress=progress)
         made._closing.callback(folder.cleanup)
         return made
-
-    def close(self) -> None:
-        """Let everything go. Closing twice is fine."""
-        self._closing.close()
-        self._chats.clear()
 
     def __enter__(self) -> Hydra:
         return self
@@ -202,11 +165,18 @@ class Hydra:
     def forget(self, user: str, *, task: str | None = None, record: str | None = None) -> Erased:
         """Erase a user's records, vectors, heads and kept answers for good."""
         from hydra_cli.store.scope import Scope
+
+        self.would_forget(user, task=task, record=record)
+        return self.store.forget(Scope(user, task, record))
+
+    def would_forget(
+        self, user: str, *, task: str | None = None, record: str | None = None
+    ) -> Erased:
+        """What ``forget`` would erase, nothing being changed."""
+        from hydra_cli.store.scope import Scope
         from hydra_cli.workflows.forget import plan_forget
 
-        scope = Scope(user, task, record)
-        plan_forget(self.store, scope)
-        return self.store.forget(scope)
+        return plan_forget(self.store, Scope(user, task, record))
 
     def export(
         self, target: str | Path, *, users: Sequence[str] = (), format: str = "jsonl"
@@ -224,29 +194,26 @@ class Hydra:
         *,
         task: str | None = None,
         recipe: str | None = None,
-        new_base: bool = False,
         supervision: str = "history",
-        max_calls: int | None = None,
         max_cost: float | None = None,
+        max_calls: int | None = None,
+        max_tokens: int | None = None,
+        **plan: Any,
     ) -> list[FitReport]:
         """Train what is missing and judge it, for some users or for all; a report a task.
 
-        ``supervision`` "llm" asks the LLM for labels, within ``max_calls`` and
-        ``max_cost`` (US dollars).
+        ``supervision`` "llm" asks the LLM for labels, within the limits (US dollars,
+        calls, tokens). ``plan`` are fields of ``FitPlan``: ``new_base=True``,
+        ``without=["u7"]``, ``held_out=4``.
         """
         from hydra_cli.llm.budget import Limits
         from hydra_cli.wiring import open_chat
-        from hydra_cli.workflows.fit import FitPlan
-        from hydra_cli.workflows.fit_many import choose_tasks, fit_tasks, label_plan
+        from hydra_cli.workflows.fit_many import fit_tasks
 
-        if supervision not in ("history", "llm"):
-            raise UsageError(f"supervision can't be {supervision!r}", hint="history or llm")
-        tasks = [self.settings.spec(name) for name in choose_tasks(self.store, users, task)]
-        chosen = self._recipe(recipe)
-        labels = label_plan(self.settings, chosen, answers=supervision == "llm")
+        tasks, chosen, labels, how = self._fit(users, task, recipe, supervision, plan)
         chat = None
         if labels.answers:
-            limits = Limits(max_calls=max_calls, max_cost=max_cost)
+            limits = Limits(max_cost, max_calls, max_tokens)
             chat = self._chat or open_chat(self.settings, limits=limits, on_note=self._on_note)
         return fit_tasks(
             self.store,
@@ -254,11 +221,59 @@ class Hydra:
             self._open_encoder(),
             chosen,
             tasks,
-            plan=FitPlan(users=tuple(users) if users else None, new_base=new_base),
+            plan=how,
             labels=labels,
             chat=chat,
             progress=self._watched(),
         )
+
+    def price_of_fit(
+        self,
+        users: Sequence[str] | None = None,
+        *,
+        task: str | None = None,
+        recipe: str | None = None,
+        supervision: str = "history",
+        **plan: Any,
+    ) -> Price:
+        """What ``fit`` would ask of the LLM, by stage, nothing being sent."""
+        from hydra_cli.workflows.fit_many import price_of_fit
+
+        tasks, chosen, labels, how = self._fit(users, task, recipe, supervision, plan)
+        return price_of_fit(
+            self.store,
+            self.settings,
+            self._open_encoder(),
+            chosen,
+            tasks,
+            plan=how,
+            labels=labels,
+            progress=self._watched(),
+        )
+
+    def _fit(
+        self,
+        users: Sequence[str] | None,
+        task: str | None,
+        recipe: str | None,
+        supervision: str,
+        plan: Mapping[str, Any],
+    ) -> tuple[list[TaskSpec], Recipe, SupervisionPlan, FitPlan]:
+        """What is fitted and how; what can be refused is, before anything heavy is loaded."""
+        from hydra_cli.modeling.recipes import DEFAULT_RECIPE, check_recipe
+        from hydra_cli.workflows.fit_many import (
+            check_supervision,
+            choose_tasks,
+            fit_plan,
+            label_plan,
+        )
+
+        check_supervision(supervision)
+        how = fit_plan(users, plan)
+        check_recipe(recipe or DEFAULT_RECIPE)
+        tasks = [self.settings.spec(name) for name in choose_tasks(self.store, users, task)]
+        chosen = self._recipe(recipe)
+        return tasks, chosen, label_plan(self.settings, chosen, answers=supervision == "llm"), how
 
     def ask(
         self,
@@ -349,7 +364,7 @@ class Hydra:
         from hydra_cli.workflows.ask_many import OF_THE_QUERY, ask_many, question_of
 
         # What can be refused for all of them is refused at once.
-        _overridden(self.settings, plan)
+        overridden(self.settings, plan)
         self._recipe(recipe)
         chat = self._open_chat(model, Limits(max_cost, max_calls, max_tokens))
 
@@ -440,101 +455,9 @@ class Hydra:
             limits=limits,
         )
 
-    # -- what is kept warm
-
-    def _query(
-        self, text: str, user: str | None, task: str | None, plan: Mapping[str, Any]
-    ) -> tuple[Query, TaskSpec, Settings]:
-        from hydra_cli.workflows.ask import make_query
-        from hydra_cli.workflows.choosing import choose_task, choose_user
-
-        settings = _overridden(self.settings, plan)
-        chosen = choose_user(self.store, user or settings.user)
-        spec = settings.spec(choose_task(self.store, chosen, task))
-        return make_query(text, chosen, spec), spec, settings
-
-    def _personal(self, user: str, task: str, recipe: str | None) -> Personalization:
-        from hydra_cli.pipeline.personalization import personalization
-
-        chosen = self._recipe(recipe)
-        spec = self.settings.spec(task)
-        return personalization(self.store.weights, user, spec, chosen, self._open_encoder())
-
-    def _recipe(self, name: str | None) -> Recipe:
-        from hydra_cli.modeling.recipes import DEFAULT_RECIPE, recipe_named
-
-        name = name or DEFAULT_RECIPE
-        with self._opening:
-            if name not in self._recipes:
-                self._recipes[name] = recipe_named(name)
-            return self._recipes[name]
-
-    def _open_encoder(self) -> TextEncoder:
-        from hydra_cli.wiring import open_encoder
-
-        with self._opening:
-            if self._encoder is None:
-                self._encoder = open_encoder(self.settings)
-            return self._encoder
-
-    def _open_chat(self, model: str | None, limits: Limits | None = None) -> ChatModel:
-        from hydra_cli.llm.budget import Limits
-        from hydra_cli.wiring import open_chat
-
-        if self._chat is not None and model is None:
-            return self._chat
-        name = model or self.settings.model
-        if limits not in (None, Limits()):  # limits hold for one call of ours, not for the next
-            return open_chat(self.settings, model=name, limits=limits, on_note=self._on_note)
-        with self._opening:
-            if name not in self._chats:
-                self._chats[name] = open_chat(self.settings, model=name, on_note=self._on_note)
-            return self._chats[name]
-
-    def _reload_tasks(self) -> None:
-        """Tasks that an ingest has just learned."""
-        tasks = {**self.settings.tasks, **self.store.tasks()}
-        self.settings = replace(self.settings, tasks=tasks)
-
-    def _watched(self) -> Progress:
-        if self._progress is None:
-            return Silent()
-        if callable(self._progress):
-            return _Callback(self._progress)
-        return self._progress
-
 
 def _raising(outcomes: Iterator[Answer | HydraError]) -> Iterator[Answer]:
     for outcome in outcomes:
         if isinstance(outcome, HydraError):
             raise outcome
         yield outcome
-
-
-class _Callback:
-    """A Progress that calls a function."""
-
-    def __init__(self, tell: OnProgress) -> None:
-        self._tell = tell
-        self._label = ""
-        self._done = 0
-        self._total: int | None = None
-
-    def start(self, label: str, total: int | None) -> None:
-        self._label, self._done, self._total = label, 0, total
-        self._tell(label, 0, total)
-
-    def advance(self, steps: int = 1) -> None:
-        self._done += steps
-        self._tell(self._label, self._done, self._total)
-
-    def note(self, text: str) -> None:
-        self._tell(text, 0, None)
-
-
-def _overridden(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """The settings with some of them given by name; UsageError for an unknown one."""
-    from hydra_cli.config import check_values
-
-    given = {key: value for key, value in values.items() if value is not None}
-    return settings.override(**check_values(given))

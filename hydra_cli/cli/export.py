@@ -31,12 +31,11 @@ def export(
     """
     from dataclasses import asdict
 
+    from hydra_cli.cli.progress import opened
     from hydra_cli.cli.render import print_json, say
-    from hydra_cli.wiring import load_settings, open_store
-    from hydra_cli.workflows.transfer import export_users
 
-    opened = open_store(load_settings(store))
-    manifest = export_users(opened, to, users or [], format)
+    with opened(store) as hydra:
+        manifest = hydra.export(to, users=users or (), format=format)
     if json:
         print_json({"to": str(to), **asdict(manifest)})
     say(

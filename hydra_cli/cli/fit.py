@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,8 +19,6 @@ from hydra_cli.cli.options import (
     StoreOption,
     TaskOption,
 )
-
-SUPERVISIONS = ("history", "llm")
 
 
 def fit(
@@ -72,63 +70,51 @@ def fit(
     The newest records are held out: a stage that wins nothing on them is switched
     off for the user; one that they can't judge stays on, untested.
     """
-    from hydra_cli.cli.progress import opened_store, progress_bar
+    from hydra_cli.api import Hydra
+    from hydra_cli.cli.progress import OPENING, progress_bar
     from hydra_cli.cli.render import say
     from hydra_cli.cli.render_fit import render
     from hydra_cli.cli.render_price import render_price
-    from hydra_cli.core.errors import UsageError
     from hydra_cli.modeling.recipes import check_recipe
-    from hydra_cli.wiring import load_settings
+    from hydra_cli.workflows.fit_many import check_supervision, fit_plan
 
-    if supervision not in SUPERVISIONS:
-        raise UsageError(f"--supervision must be one of {', '.join(SUPERVISIONS)}")
-    if without and not base:
-        raise UsageError("--without needs --base", hint="a base is trained on everyone or not")
-    settings = load_settings(store).override(model=model, encoder=encoder, seed=seed, n=n)
+    plan: dict[str, Any] = {
+        "without": tuple(without or ()),
+        "new_base": base,
+        "train_users": train_users,
+        "per_user": per_user,
+        "held_out": held_out,
+    }
+    # Refused before the store is opened, which takes seconds.
+    check_supervision(supervision)
     check_recipe(recipe)
-    histories = opened_store(settings)
-    from hydra_cli.workflows.fit_many import choose_tasks
-
-    tasks = [settings.spec(name) for name in choose_tasks(histories, user, task)]
-
-    from hydra_cli.llm.budget import Limits
-    from hydra_cli.modeling.recipes import recipe_named
-    from hydra_cli.wiring import open_chat, open_encoder
-    from hydra_cli.workflows.fit import FitPlan
-    from hydra_cli.workflows.fit_many import fit_tasks, label_plan, price_of_fit
-
-    plan = FitPlan(
-        users=tuple(user) if user else None,
-        without=tuple(without or ()),
-        new_base=base,
-        train_users=train_users,
-        per_user=per_user,
-        held_out=held_out,
-    )
-    chosen = recipe_named(recipe)
-    labels = label_plan(settings, chosen, answers=supervision == "llm")
-    texts = open_encoder(settings)
-    limits = Limits(max_cost=max_cost, max_calls=max_calls, max_tokens=max_tokens)
-    with progress_bar() as bar:
+    fit_plan(user, plan)
+    how = {"task": task, "recipe": recipe, "supervision": supervision, **plan}
+    limits: dict[str, Any] = {
+        "max_cost": max_cost,
+        "max_calls": max_calls,
+        "max_tokens": max_tokens,
+    }
+    with (
+        progress_bar(OPENING) as bar,
+        Hydra.open(
+            store,
+            create=False,
+            progress=bar,
+            on_note=say,
+            model=model,
+            encoder=encoder,
+            seed=seed,
+            n=n,
+        ) as hydra,
+    ):
         if dry_run:
-            price = price_of_fit(
-                histories, settings, texts, chosen, tasks, plan=plan, labels=labels, progress=bar
-            )
+            price = hydra.price_of_fit(user, **how)
         else:
-            chat = open_chat(settings, limits=limits, on_note=say) if labels.answers else None
-            reports = fit_tasks(
-                histories,
-                settings,
-                texts,
-                chosen,
-                tasks,
-                plan=plan,
-                labels=labels,
-                chat=chat,
-                progress=bar,
-            )
+            reports = hydra.fit(user, **how, **limits)
     if dry_run:
         why_none = "labels and verdicts come from the records."
         render_price(price, as_json=as_json, show_prompt=show_prompt, why_none=why_none)
     else:
+        tasks = [hydra.settings.spec(report.task) for report in reports]
         render(reports, tasks, as_json=as_json, verbose=verbose)

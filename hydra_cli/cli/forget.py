@@ -30,23 +30,20 @@ def forget(
     """
     from dataclasses import asdict
 
+    from hydra_cli.cli.progress import opened
     from hydra_cli.cli.render import print_json, say
-    from hydra_cli.store.scope import Scope
-    from hydra_cli.wiring import load_settings, open_store
-    from hydra_cli.workflows import forget as workflow
+    from hydra_cli.workflows.forget import described, remaining
 
-    settings = load_settings(store)
-    opened = open_store(settings)
-    scope = Scope(user, task, record)
-    plan = workflow.plan_forget(opened, scope)
-    for line in workflow.described(plan):
-        say(f"{'would erase' if dry_run else 'to erase'}: {line}")
-    if not (dry_run or yes):
-        typer.confirm("Erase it for good?", abort=True, err=True)
-    erased = plan if dry_run else opened.forget(scope)
-    if not dry_run:
-        say("erased; nothing of it is left in the store's folder")
-    notes = workflow.remaining(opened, settings, scope)
+    with opened(store) as hydra:
+        erased = hydra.would_forget(user, task=task, record=record)
+        for line in described(erased):
+            say(f"{'would erase' if dry_run else 'to erase'}: {line}")
+        if not (dry_run or yes):
+            typer.confirm("Erase it for good?", abort=True, err=True)
+        if not dry_run:
+            erased = hydra.forget(user, task=task, record=record)
+            say("erased; nothing of it is left in the store's folder")
+        notes = remaining(hydra.store, hydra.settings, user, record)
     for note in notes:
         say(f"note: {note}")
     if json:

@@ -28,12 +28,11 @@ def history(
 
     Example: hydra-pers history u42 --limit 5
     """
-    from hydra_cli.cli.progress import opened_store
+    from hydra_cli.cli.progress import opened
     from hydra_cli.cli.render import print_json, print_table
-    from hydra_cli.wiring import load_settings
-    from hydra_cli.workflows.browse import user_history
 
-    records = user_history(opened_store(load_settings(store)), user, task=task, limit=limit)
+    with opened(store) as hydra:
+        records = hydra.history(user, task=task, limit=limit)
     if json:
         print_json(
             [

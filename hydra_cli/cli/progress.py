@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from hydra_cli.cli.render import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hydra_cli.api import Hydra
     from hydra_cli.config import Settings
     from hydra_cli.store.contract import Store
 
@@ -56,6 +59,17 @@ def progress_bar(label: str | None = None) -> Iterator[Steps]:
         if label is not None:
             bars.start(label, None)
         yield bars
+
+
+@contextmanager
+def opened(store: Path | None) -> Iterator[Hydra]:
+    """What works on the store that is there; a terminal is told while it is being opened."""
+    from hydra_cli.api import Hydra
+
+    with progress_bar(OPENING):
+        hydra = Hydra.open(store, create=False)
+    with hydra:
+        yield hydra
 
 
 def opened_store(settings: Settings) -> Store:

@@ -10,12 +10,11 @@ def users(store: StoreOption = None, json: JsonOption = False) -> None:
 
     Example: hydra-pers users --json
     """
-    from hydra_cli.cli.progress import opened_store
+    from hydra_cli.cli.progress import opened
     from hydra_cli.cli.render import print_json, print_table, say
-    from hydra_cli.wiring import load_settings
-    from hydra_cli.workflows.browse import list_users
 
-    found = list_users(opened_store(load_settings(store)))
+    with opened(store) as hydra:
+        found = hydra.users()
     if json:
         print_json(
             [

@@ -1,15 +1,11 @@
-"""What the store holds: its users, and one user's records."""
+"""One user's records."""
 
 from __future__ import annotations
 
 from hydra_cli.core.errors import UsageError
-from hydra_cli.core.protocols import HistoryStore, UserSummary
+from hydra_cli.core.protocols import HistoryStore
 from hydra_cli.core.records import Record
 from hydra_cli.workflows.choosing import unknown_task, unknown_user
-
-
-def list_users(store: HistoryStore) -> list[UserSummary]:
-    return store.users()
 
 
 def user_history(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from hydra_cli.core.errors import NotFound
+from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.protocols import (
     ChatModel,
     ChatRequest,
@@ -24,6 +25,28 @@ from hydra_cli.workflows.pricing import Price, price
 if TYPE_CHECKING:
     from hydra_cli.config import Settings
     from hydra_cli.store.contract import Store
+
+
+SUPERVISIONS = ("history", "llm")
+"""Where labels come from."""
+
+
+def check_supervision(name: str) -> None:
+    """UsageError for a source of labels that doesn't exist."""
+    if name not in SUPERVISIONS:
+        raise UsageError(
+            f"supervision can't be {name!r}", hint=f"one of: {', '.join(SUPERVISIONS)}"
+        )
+
+
+def fit_plan(users: Sequence[str] | None, given: Mapping[str, Any]) -> FitPlan:
+    """The plan for these users (None: everyone); UsageError for what makes no plan."""
+    if unknown := sorted(set(given) - {field.name for field in fields(FitPlan)}):
+        raise UsageError(f"a fit has no setting {unknown[0]!r}")
+    plan = FitPlan(**{**given, "users": tuple(users) if users else None})
+    if plan.without and not plan.new_base:
+        raise UsageError("--without needs --base", hint="a base is trained on everyone or not")
+    return plan
 
 
 def choose_tasks(store: HistoryStore, users: Sequence[str] | None, task: str | None) -> list[str]:

@@ -47,7 +47,7 @@ def described(erased: Erased) -> list[str]:
     return lines
 
 
-def remaining(store: Store, settings: Settings, scope: Scope) -> list[str]:
+def remaining(store: Store, settings: Settings, user: str, record: str | None) -> list[str]:
     """What still knows of the user, in plain words."""
     notes = []
     if store.weights.any_base():
@@ -55,14 +55,14 @@ def remaining(store: Store, settings: Settings, scope: Scope) -> list[str]:
             "the shared base was trained on everyone's records, this user's maybe included; "
             "train it without them: "
             + (
-                f"hydra-pers fit --base --without {scope.user}"
-                if scope.record is None
+                f"hydra-pers fit --base --without {user}"
+                if record is None
                 else "hydra-pers fit --base"
             )
         )
-    if settings.user == scope.user and scope.record is None:
+    if settings.user == user and record is None:
         notes.append(f"{StoreFolder(settings.store).settings} still names them as the default user")
-    if scope.record is not None:
+    if record is not None:
         notes.append("heads that had seen the record are gone; the next fit renews them")
     return notes
 

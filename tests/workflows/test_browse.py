@@ -7,7 +7,7 @@ import pytest
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.records import Record
 from hydra_cli.store.memory import MemoryHistoryStore
-from hydra_cli.workflows.browse import list_users, user_history
+from hydra_cli.workflows.browse import user_history
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def store(records: list[Record]) -> MemoryHistoryStore:
 
 
 def test_users_and_histories(store: MemoryHistoryStore) -> None:
-    assert [(s.user, s.records) for s in list_users(store)] == [("ann", 6), ("bob", 6)]
+    assert [(s.user, s.records) for s in store.users()] == [("ann", 6), ("bob", 6)]
     assert [r.id for r in user_history(store, "ann", limit=2)] == ["a4", "a5"]
 
 
