@@ -9,6 +9,7 @@ from hydra_cli.cli.render import print_json, print_line, print_table, say
 from hydra_cli.cli.render_usage import cost_text, usage_line
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate
+from hydra_cli.evaluation import text_measures
 from hydra_cli.evaluation.as_json import suite_mapping
 from hydra_cli.evaluation.results import (
     Baseline,
@@ -57,9 +58,10 @@ def render_task(result: TaskResult) -> None:
     print_line(verdict(result))
     if told := few(result):
         print_line(told)
-    names = [metric.name for metric in result.metrics]
+    leading = [metric for metric in result.metrics if metric.name not in text_measures.NAMES]
+    names = [metric.name for metric in leading]
     against = result.best_prompt_based or "nothing: no prompt answered every query"
-    shown = [f"{m.name}\n{'↑' if m.higher else '↓'}" for m in result.metrics]
+    shown = [f"{m.name}\n{'↑' if m.higher else '↓'}" for m in leading]
     print_table(
         f"{result.task}: {result.queries} queries of {result.users} users, {result.model}, "
         f"k={result.settings['k']}, n={result.settings['n']}, "
@@ -69,6 +71,13 @@ def render_task(result: TaskResult) -> None:
         [quality_row(method, names) for method in result.methods.values()],
         names_first=True,
     )
+    if len(leading) < len(result.metrics):
+        print_table(
+            f"{result.task}: three measures of a text",
+            ("method", "ROUGE", "meaning", "style"),
+            measure_rows(result),
+            names_first=True,
+        )
     if control := result.best.get("control"):
         print_table(
             f"{result.task}: gains over the best answer without an LLM ({control}), "
@@ -105,6 +114,25 @@ def quality_row(method: MethodResult, names: Sequence[str]) -> tuple[str, ...]:
         percent(method.gain.value) if method.gain else unknown,
         span(method.gain) if method.gain else "-",
     )
+
+
+def measure_rows(result: TaskResult) -> list[tuple[str, ...]]:
+    """Quality, meaning and style of each method, and the style of what the users really wrote."""
+    rows = [
+        (
+            shown_name(method),
+            f"{method.quality:.3f}",
+            *(
+                f"{method.metrics[name]:.3f}" if name in method.metrics else "-"
+                for name in text_measures.NAMES
+            ),
+        )
+        for method in result.methods.values()
+        if method.metrics
+    ]
+    if result.own_style is not None:
+        rows.append(("the users' own texts", "1.000", "1.000", f"{result.own_style:.3f}"))
+    return rows
 
 
 def control_row(method: MethodResult) -> tuple[str, ...]:

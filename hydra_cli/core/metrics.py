@@ -66,20 +66,20 @@ def metrics_for(task: TaskSpec, references: Iterable[str] = ()) -> tuple[Metric,
     """
     if task.kind == "rating":
         return (
-            Metric("MAE", False, True, _absolute_error(task), _mean),
+            Metric("MAE", False, True, _absolute_error(task), mean),
             Metric("RMSE", False, True, _squared_error(task), _root_mean),
         )
     if task.kind == "classification":
         labels = tuple(dict.fromkeys((*task.labels, *sorted(set(references)))))
         return (
-            Metric("accuracy", True, True, _same, _mean),
+            Metric("accuracy", True, True, _same, mean),
             Metric("macro-F1", True, False, _label_counts(labels), _macro_f1, smooth=False),
         )
     return (
-        Metric("ROUGE-1", True, True, _rouge(0), _mean),
-        Metric("ROUGE-L", True, True, _rouge(1), _mean),
+        Metric("ROUGE-1", True, True, _rouge(0), mean),
+        Metric("ROUGE-L", True, True, _rouge(1), mean),
         Metric("BLEU", True, False, _bleu_row, _bleu),
-        Metric("METEOR", True, False, _meteor_row, _mean),
+        Metric("METEOR", True, False, _meteor_row, mean),
     )
 
 
@@ -107,13 +107,13 @@ def log_gain(value: Floats, baseline: Floats, *, higher: bool) -> Floats:
     return gain
 
 
-def _mean(sums: Floats) -> Floats:
-    """(..., 2) sums of value and count."""
+def mean(sums: Floats) -> Floats:
+    """The mean, from (..., 2) sums of value and count."""
     return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
 
 
 def _root_mean(sums: Floats) -> Floats:
-    return np.asarray(np.sqrt(_mean(sums)))
+    return np.asarray(np.sqrt(mean(sums)))
 
 
 def _same(prediction: str, reference: str) -> Floats:

@@ -38,6 +38,7 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
         "error": result.error.message if result.error else None,
         "best_prompt_based": result.best_prompt_based,
         "best_control": result.best.get("control"),
+        "own_style": result.own_style,
         "verdict": verdict_mapping(verdict_on(result)),
         "better_is": {m.name: "higher" if m.higher else "lower" for m in result.metrics},
         "methods": {name: method_mapping(m) for name, m in result.methods.items()},

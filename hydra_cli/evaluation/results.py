@@ -24,6 +24,7 @@ from hydra_cli.core.statistics import (
     sums_by_user,
     task_gain,
 )
+from hydra_cli.evaluation import text_measures
 from hydra_cli.evaluation.collected import Collected, Prediction
 from hydra_cli.evaluation.engine import TaskRun
 from hydra_cli.evaluation.questions import Key, people
@@ -141,6 +142,8 @@ class TaskResult:
     """Each query's text."""
     references: Mapping[Key, str] = field(default_factory=dict)
     contrasts: Sequence[Contrast] = ()
+    own_style: float | None = None
+    """How often what the users really wrote is told to be theirs; None where nobody asked."""
     donors: Mapping[str, str] = field(default_factory=dict)
     """Whose history each user got where histories were exchanged."""
 
@@ -162,6 +165,8 @@ def summarize(
     settings: Mapping[str, object],
 ) -> TaskResult:
     """Metrics with their bootstrap, all methods on the same draws of users."""
+    measures, own_style = text_measures.measure(run.questions, run.collected.values())
+    run.metrics = (*run.metrics, *measures)
     users = run.questions.users
     place = {user: i for i, user in enumerate(users)}
     names = people(run.questions)
@@ -228,6 +233,7 @@ def summarize(
         texts={item.key: item.query.text for item in run.questions.items},
         references={item.key: run.questions.references[item.key] for item in run.questions.items},
         contrasts=contrasts(grades, complete),
+        own_style=own_style,
         donors=dict(run.donors),
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_cli.core.statistics import Estimate
+from hydra_cli.evaluation import text_measures
 from hydra_cli.evaluation.results import (
     Baseline,
     MethodResult,
@@ -169,7 +170,8 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
         blocks.append(
             Text("Incomplete: some answers failed. Figures cover the queries scored.", "warning")
         )
-    metrics = [f"{m.name} {'↑' if m.higher else '↓'}" for m in result.metrics]
+    leading = [metric for metric in result.metrics if metric.name not in text_measures.NAMES]
+    metrics = [f"{m.name} {'↑' if m.higher else '↓'}" for m in leading]
     methods = tuple(result.methods.values())
     best = result.best_prompt_based
     blocks += [
@@ -179,6 +181,7 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
             ("method", *metrics, "gain", "95 % interval", "above 0"),
             tuple(_quality(method, result) for method in methods),
         ),
+        *_measures(result),
         *_over_controls(result),
         Table(
             f"{result.task}: what each method would take alone",
@@ -210,6 +213,39 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
     if found:
         blocks += [Heading(level, "Example answers"), Text(rule, "note"), *found]
     return blocks
+
+
+def _measures(result: TaskResult) -> list[Block]:
+    """ROUGE, meaning and style of texts, with intervals."""
+    if not any(metric.name in text_measures.NAMES for metric in result.metrics):
+        return []
+    rows = []
+    for method in result.methods.values():
+        cells = [label(method), f"{method.quality:.3f}"]
+        for name in text_measures.NAMES:
+            if name in method.metrics:
+                low, high = method.intervals[name]
+                cells.append(f"{method.metrics[name]:.3f} [{low:.3f}, {high:.3f}]")
+            else:
+                cells.append("–")
+        rows.append(tuple(cells))
+    if result.own_style is not None:
+        rows.append(("the users' own texts", "1.000", "1.000", f"{result.own_style:.3f}"))
+    return [
+        Table(
+            f"{result.task}: three measures of a text",
+            ("method", "ROUGE ↑", "meaning ↑", "style ↑"),
+            tuple(rows),
+        ),
+        Text(MEASURES, "note"),
+    ]
+
+
+MEASURES = (
+    "Meaning: likeness to the reference by stemmed words, rare ones counting more (tf-idf cosine). "
+    "Style: how often a model of character n-grams, trained on the users' histories, picks the "
+    "right one of ten users for the answer; the last row is its rate for what they really wrote."
+)
 
 
 def _over_controls(result: TaskResult) -> list[Block]:
@@ -261,6 +297,8 @@ OTHERS = (
 def _quality(method: MethodResult, result: TaskResult) -> tuple[str, ...]:
     figures = []
     for metric in result.metrics:
+        if metric.name in text_measures.NAMES:
+            continue
         if metric.name not in method.metrics:
             figures.append("–")
             continue
