@@ -51,13 +51,18 @@ def reason(verdict: Verdict, task: TaskSpec) -> str:
     told = compared(verdict.quality, verdict.without, task.kind, task.labels)
     if verdict.method == "reranked":
         told = f"the records it picks are {told}"
-    if verdict.code == "won" and verdict.quality <= verdict.without:
+    helps_others = verdict.on and gain.mean > 0.0 and verdict.quality <= verdict.without
+    if helps_others:
         told = f"it helps others, {told}"
-    prefix = {
-        "level": f"no worse than {baseline}: ",
-        "unproven": "no clear gain: ",
-        "harmful": f"{baseline} does better: ",
-    }.get(verdict.code, "")
+    prefix = (
+        ""
+        if helps_others
+        else {
+            "level": f"no worse than {baseline}: ",
+            "unproven": "no clear gain: ",
+            "harmful": f"{baseline} does better: ",
+        }.get(verdict.code, "")
+    )
     rival = ""
     if verdict.rival:
         asks = ", which asks no LLM, does" if verdict.rival != "lead" else " alone match"

@@ -11,7 +11,7 @@ import pytest
 from hydra_cli.cli import words
 from hydra_cli.cli.app import run
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.core.verdicts import Gain, Verdict
+from hydra_cli.core.verdicts import Answers, Gain, Verdict
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
 
 TEXTS = TaskSpec("replies", "generation", "")
@@ -113,3 +113,56 @@ def test_a_gain_is_one_number_that_people_know(
     verdict = Verdict(True, "won", "adapt", "rag", Gain(0.05, 0.2, 8, 0), quality, without)
     assert expected in words.line(verdict, task)
     assert "(8 held-out records: could be luck)" in words.line(verdict, task)
+
+
+def test_how_many_answers_are_asked_for_is_told_in_words() -> None:
+    gain = Gain(0.1, 0.02, 0, 40)
+    told = {
+        "one, untested": None,
+        "none: the user's most frequent label answers, right 7 times of 10 instead of 6": Answers(
+            0, "majority", "adapt0", gain, 0.7, 0.6
+        ),
+        "none: the adapter does without, right 7 times of 10 instead of 6": Answers(
+            0, "adapt0", "adapt", gain, 0.7, 0.6
+        ),
+        "one: right 7 times of 10 instead of 6 (40 held-out": Answers(
+            1, "adapt1", "adapt0", gain, 0.7, 0.6
+        ),
+        "8: right 7 times of 10": Answers(8, "adapt", "adapt0", gain, 0.7, 0.6),
+    }
+    for expected, answers in told.items():
+        assert words.answers_line(answers, LABELS).startswith(expected)
+
+
+def test_a_stage_that_helps_others_more_than_it_hurts_here_says_so() -> None:
+    verdict = Verdict(True, "level", "rerank", "rag", Gain(0.02, 0.05, 3, 90), 0.4, 0.5)
+    assert words.line(verdict, LABELS).startswith("on: it helps others, right 4 times of 10")
+    harmless = Verdict(True, "level", "rerank", "rag", Gain(-0.001, 0.05, 3, 90), 0.4, 0.5)
+    assert words.line(harmless, LABELS).startswith("on: no worse than an answer without it: ")
+
+
+def test_labels_are_answered_without_an_llm_where_it_is_told_to_ask_none(
+    tmp_path: Path, tiny_encoder_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HYDRA_PERS_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("HYDRA_PERS_ENCODER", str(tiny_encoder_path))
+    rows = [
+        {"user": user, "input": f"ticket {i} of {user}", "output": label}
+        for user, label in (("mia", "bug"), ("ole", "praise"))
+        for i in range(12)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert run(["ingest", str(path), "--task", "tickets"]) == 0
+    assert run(["config", "set", "tasks.tickets.kind", "classification"]) == 0
+    capsys.readouterr()
+    assert run(["ask", "ticket 40", "--user", "ole", "-n", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "praise\n"
+    assert "no LLM was asked" in err
+    assert run(["ask", "ticket 40", "--user", "ole", "-n", "0", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answer"], found["model"], found["usage"]["calls"]) == ("praise", None, 0)
+    assert run(["ask", "ticket 40", "--user", "ole", "-n", "0", "--dry-run"]) == 0
+    assert "No LLM call" in capsys.readouterr().out

@@ -422,3 +422,19 @@ def test_an_llm_is_asked_about_the_first_of_them_alone(
     assert report.base_gate.others == 6  # three held-out records of each
     free = run(crowd, tmp_path / "free", MOOD, plan=plan)
     assert free.base_gate.others == 18
+
+
+@pytest.mark.parametrize("task", [HEADLINES, MOOD])
+def test_eval_on_a_store_trains_on_no_record_that_it_judges_by(
+    crowd: MemoryHistoryStore, task: TaskSpec
+) -> None:
+    from hydra_cli.evaluation.questions import from_store
+    from hydra_cli.evaluation.training import TrainingPlan, training_set
+
+    questions = from_store(crowd, task, hold_out=3)
+    judged = {(user, query) for user, query in questions.references}
+    material = training_set(None, questions, HashEncoder(), TrainingPlan())
+    trained = {(one.user, record.id) for one in material.splits for record in one.history.records}
+    assert len(judged) == 18
+    assert len(trained) == 6 * 9
+    assert not judged & trained
