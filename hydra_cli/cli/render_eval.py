@@ -17,6 +17,7 @@ from hydra_cli.evaluation.results import (
     MethodResult,
     Provenance,
     TaskResult,
+    apart,
     average_gains,
     left_out,
 )
@@ -76,6 +77,14 @@ def render_task(result: TaskResult) -> None:
             f"{result.task}: three measures of a text",
             ("method", "ROUGE", "meaning", "style"),
             measure_rows(result),
+            names_first=True,
+        )
+    if found := apart(result):
+        seen = len(result.seen)
+        print_table(
+            f"{result.task}: mean quality on items that training users' records hold, and others",
+            ("method", f"seen ({seen})", f"unseen ({result.queries - seen})"),
+            [(name, f"{one:.3f}", f"{two:.3f}") for name, (one, two) in found.items()],
             names_first=True,
         )
     if control := result.best.get("control"):

@@ -14,6 +14,7 @@ from hydra_cli.evaluation.results import (
     MethodResult,
     Provenance,
     TaskResult,
+    apart,
     average_gains,
     left_out,
 )
@@ -39,6 +40,10 @@ def task_mapping(result: TaskResult) -> dict[str, Any]:
         "best_prompt_based": result.best_prompt_based,
         "best_control": result.best.get("control"),
         "own_style": result.own_style,
+        "seen_in_training": {
+            "queries": len(result.seen),
+            "quality": {name: list(found) for name, found in apart(result).items()},
+        },
         "verdict": verdict_mapping(verdict_on(result)),
         "better_is": {m.name: "higher" if m.higher else "lower" for m in result.metrics},
         "methods": {name: method_mapping(m) for name, m in result.methods.items()},

@@ -29,7 +29,7 @@ from hydra_cli.evaluation.asking import Answers, Asker, Price
 from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
 from hydra_cli.evaluation.histories import Chunk, Histories, Variant
 from hydra_cli.evaluation.methods import Drafted, Method, suited
-from hydra_cli.evaluation.questions import Questions
+from hydra_cli.evaluation.questions import Key, Questions, seen_in
 from hydra_cli.evaluation.setting import Setting, summary_request
 from hydra_cli.evaluation.training import (
     Fits,
@@ -71,6 +71,8 @@ class TaskRun:
     train_users: int = 0
     train_examples: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: frozenset[Key] = frozenset()
+    """Queries of closed tasks whose very text stands among the training users'."""
     donors: Mapping[str, str] = field(default_factory=dict)
     """Whose history each user got where histories were exchanged."""
 
@@ -167,6 +169,8 @@ class _Engine:
             self.base_setting, fallback=fallback_label(train_questions or self.questions)
         )
         uses = {m.use.recipe: m.use for m in self.methods if m.use is not None}
+        if train_questions is not None and self.task.closed:
+            self.run.seen = seen_in(train_questions, self.questions)
         pooled = any(method.pooled for method in self.methods)
         if not uses and not pooled:
             return

@@ -197,6 +197,13 @@ def build_contexts(
     return contexts, {user: vectors.history(user, found, task) for user, found in own.items()}
 
 
+def seen_in(train: Questions, questions: Questions) -> frozenset[Key]:
+    """The queries whose text stands among the training users' records and queries."""
+    known = {folded(record.input) for item in train.items for record in item.records}
+    known |= {folded(item.query.text) for item in train.items}
+    return frozenset(item.key for item in questions.items if folded(item.query.text) in known)
+
+
 def people(questions: Questions) -> dict[str, str]:
     """A name for each user that is the same in every task of theirs.
 

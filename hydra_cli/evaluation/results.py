@@ -142,6 +142,8 @@ class TaskResult:
     """Each query's text."""
     references: Mapping[Key, str] = field(default_factory=dict)
     contrasts: Sequence[Contrast] = ()
+    seen: frozenset[Key] = frozenset()
+    """Queries of closed tasks whose very text stands among the training users'."""
     own_style: float | None = None
     """How often what the users really wrote is told to be theirs; None where nobody asked."""
     donors: Mapping[str, str] = field(default_factory=dict)
@@ -234,6 +236,7 @@ def summarize(
         references={item.key: run.questions.references[item.key] for item in run.questions.items},
         contrasts=contrasts(grades, complete),
         own_style=own_style,
+        seen=run.seen,
         donors=dict(run.donors),
     )
 
@@ -276,6 +279,24 @@ def best_of(
                 ranks[name] += sum(signed[other] > signed[name] for other in names)
     sign = 1 if run.metrics[0].higher else -1
     return min(names, key=lambda name: (ranks[name], -sign * float(values[name][0])))
+
+
+def apart(result: TaskResult) -> dict[str, tuple[float, float]]:
+    """Each method's mean quality on items seen in training and on others.
+
+    Empty where all items are of one kind.
+    """
+    if not 0 < len(result.seen) < result.queries:
+        return {}
+    found = {}
+    for name, method in result.methods.items():
+        if not method.complete:
+            continue
+        grades: tuple[list[float], list[float]] = ([], [])
+        for prediction in method.predictions:
+            grades[prediction.key not in result.seen].append(prediction.quality)
+        found[name] = (float(np.mean(grades[0])), float(np.mean(grades[1])))
+    return found
 
 
 def average_gains(

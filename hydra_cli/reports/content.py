@@ -13,6 +13,7 @@ from hydra_cli.evaluation.results import (
     MethodResult,
     Provenance,
     TaskResult,
+    apart,
     average_gains,
     left_out,
 )
@@ -182,6 +183,7 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
             tuple(_quality(method, result) for method in methods),
         ),
         *_measures(result),
+        *_apart(result),
         *_over_controls(result),
         Table(
             f"{result.task}: what each method would take alone",
@@ -201,6 +203,11 @@ def _task(result: TaskResult, *, level: int) -> list[Block]:
         ("Gain over the best prompt", plots.FAMILIES, plots.gains(result)),
         ("Each user's difference", "A bar is a user, sorted.", plots.user_gains(result)),
         ("Quality and LLM calls", plots.FAMILIES, plots.quality_against_calls(result)),
+        (
+            "Learning curve",
+            "The history cut to its newest records, and all of it.",
+            plots.learning_curve(result),
+        ),
         (
             "Quality and length of the history",
             "Each point is a group of queries of about equal size.",
@@ -239,6 +246,21 @@ def _measures(result: TaskResult) -> list[Block]:
         ),
         Text(MEASURES, "note"),
     ]
+
+
+def _apart(result: TaskResult) -> list[Block]:
+    """Items that the base may remember apart from those it has to understand."""
+    found = apart(result)
+    if not found:
+        return []
+    seen = len(result.seen)
+    about = f"{result.task}: mean quality on items that training users' records hold, and others"
+    columns = ("method", f"seen ({seen})", f"unseen ({result.queries - seen})")
+    rows = [
+        (label(result.methods[name]), f"{one:.3f}", f"{two:.3f}")
+        for name, (one, two) in found.items()
+    ]
+    return [Table(about, columns, tuple(rows))]
 
 
 MEASURES = (

@@ -128,6 +128,41 @@ def user_gains(result: TaskResult) -> Plot | None:
     return _plot(f"{result.task}-users", draw, 2.6, told)
 
 
+def learning_curve(result: TaskResult) -> Plot | None:
+    """Mean quality over the newest m records, for each method that was run with several m."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for method in result.methods.values():
+        name, _, cut = method.name.partition("@newest=")
+        if cut.isdecimal() and method.complete:
+            curves.setdefault(name, []).append((int(cut), method.quality))
+    whole = {n: result.methods[n].quality for n in curves if n in result.methods}
+    if not curves or len({m for points in curves.values() for m, _ in points}) < 2:
+        return None
+    lengths = sorted({m for points in curves.values() for m, _ in points})
+    places = {m: place for place, m in enumerate(lengths)}
+
+    def draw(axes: Axes) -> None:
+        for name, colour, marker in zip(
+            curves, itertools.cycle(LINES), itertools.cycle(MARKERS), strict=False
+        ):
+            points = [(places[m], quality) for m, quality in sorted(curves[name])]
+            if name in whole:
+                points.append((len(lengths), whole[name]))
+            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=name)
+        axes.set_xticks(range(len(lengths) + 1), [*map(str, lengths), "all"])
+        axes.set_xlabel("newest records")
+        axes.set_ylabel("mean quality")
+        axes.legend(frameon=False)
+
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(f"{quality:.3f} with {m}" for m, quality in sorted(points))
+        + (f", {whole[name]:.3f} with all" if name in whole else "")
+        for name, points in curves.items()
+    )
+    return _plot(f"{result.task}-learning", draw, 2.6, f"Mean quality by history: {told}.")
+
+
 def quality_against_calls(result: TaskResult) -> Plot | None:
     """Each method's mean quality over the LLM calls that a query took, fits included.
 

@@ -199,3 +199,20 @@ def test_a_rating_between_two_labels_is_the_nearest_one() -> None:
         None,
         None,
     ]
+
+
+def test_items_seen_in_training_stand_apart() -> None:
+    data = material("LaMP_3")
+    assert data.train is not None
+    known = data.train.items[0].records[0].input
+    first, *others = data.questions.items
+    asked = replace(first, query=replace(first.query, text=f"  {known.upper()}"))
+    data = Material(replace(data.questions, items=(asked, *others)), data.train)
+    result = run("LaMP_3", "median,knn-all,zero-shot", data=data)
+    assert first.key in result.seen
+    assert len(result.seen) < result.queries
+    found = task_mapping(result)["seen_in_training"]
+    assert found["queries"] == len(result.seen)
+    seen = [p.quality for p in result.methods["knn-all"].predictions if p.key in result.seen]
+    assert found["quality"]["knn-all"][0] == pytest.approx(sum(seen) / len(seen))
+    assert task_mapping(run("LaMP_4", "zero-shot"))["seen_in_training"]["quality"] == {}

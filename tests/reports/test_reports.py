@@ -17,7 +17,7 @@ import pytest
 from hydra_cli.evaluation.results import Provenance, TaskResult
 from hydra_cli.evaluation.verdict import verdict_on
 from hydra_cli.reports import html, markdown, plots, words
-from hydra_cli.reports.content import Block, Plots, report
+from hydra_cli.reports.content import Block, Plots, Table, report
 from hydra_cli.reports.examples import Answered, Example, examples
 from hydra_cli.reports.plots import Plot
 from hydra_cli.reports.write import write_report
@@ -234,3 +234,24 @@ def test_the_verdict_in_words(
 
 def test_a_single_task_has_no_average(results: list[TaskResult]) -> None:
     assert "Average over tasks" not in markdown.page(report(results[:1], MADE))
+
+
+def test_learning_curves_and_what_a_history_is_worth_are_shown() -> None:
+    names = [f"{m}{v}" for m in ("rag-bm25", "hydra-pers") for v in ("", "@newest=1", "@newest=3")]
+    result = run("LaMP_4", ",".join([*names, "hydra-pers@history=other", "lead"]))
+    plot = plots.learning_curve(result)
+    assert plot is not None
+    ElementTree.fromstring(plot.svg)
+    for name in names:
+        assert f"{result.methods[name].quality:.3f}" in plot.description
+    found = report([result], MADE)
+    shown = " ".join(block.caption for block in found if isinstance(block, Table))
+    for words_of in (
+        "one thing changed",
+        "three measures of a text",
+        "answer without an LLM (lead)",
+    ):
+        assert words_of in shown
+    assert any("own texts" in str(block) for block in found)
+    # One length alone is no curve.
+    assert plots.learning_curve(run("LaMP_4", "rag-bm25,rag-bm25@newest=1")) is None
