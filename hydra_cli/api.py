@@ -198,21 +198,23 @@ class Hydra(Warm):
         max_cost: float | None = None,
         max_calls: int | None = None,
         max_tokens: int | None = None,
+        chat: ChatModel | None = None,
         **plan: Any,
     ) -> list[FitReport]:
         """Train what is missing and judge it, for some users or for all; a report a task.
 
         ``supervision`` "llm" asks the LLM for labels, within the limits (US dollars,
-        calls, tokens). ``plan`` are fields of ``FitPlan``: ``new_base=True``,
-        ``without=["u7"]``, ``held_out=4``.
+        calls, tokens), or ``chat`` in its place. ``plan`` are fields of
+        ``FitPlan``: ``new_base=True``, ``without=["u7"]``, ``held_out=4``.
         """
         from hydra_cli.llm.budget import Limits
         from hydra_cli.wiring import open_chat
         from hydra_cli.workflows.fit_many import fit_tasks
 
         tasks, chosen, labels, how = self._fit(users, task, recipe, supervision, plan)
-        chat = None
-        if labels.answers:
+        if not labels.answers:
+            chat = None
+        elif chat is None:
             limits = Limits(max_cost, max_calls, max_tokens)
             chat = self._chat or open_chat(self.settings, limits=limits, on_note=self._on_note)
         return fit_tasks(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hydra_cli.cli.options import (
+    AnswersOption,
     DryRunOption,
     EncoderOption,
     JsonOption,
@@ -15,10 +16,14 @@ from hydra_cli.cli.options import (
     MaxTokensOption,
     ModelOption,
     NOption,
+    RequestsOption,
     SeedOption,
     StoreOption,
     TaskOption,
 )
+
+if TYPE_CHECKING:
+    from hydra_cli.llm.offline import Written
 
 
 def fit(
@@ -58,6 +63,8 @@ def fit(
     max_cost: MaxCostOption = None,
     max_calls: MaxCallsOption = None,
     max_tokens: MaxTokensOption = None,
+    requests: RequestsOption = None,
+    answers: AnswersOption = None,
     seed: SeedOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show each user's figures as well.")
@@ -69,12 +76,15 @@ def fit(
 
     The newest records are held out: a stage that wins nothing on them is switched
     off for the user; one that they can't judge stays on, untested.
+    With --requests nobody is asked: have the file answered elsewhere and repeat
+    the command with --answers, until it has fitted.
     """
     from hydra_cli.api import Hydra
     from hydra_cli.cli.progress import OPENING, progress_bar
     from hydra_cli.cli.render import say
     from hydra_cli.cli.render_fit import render
     from hydra_cli.cli.render_price import render_price
+    from hydra_cli.core.errors import NotAnswered, UsageError
     from hydra_cli.modeling.recipes import check_recipe
     from hydra_cli.workflows.fit_many import check_supervision, fit_plan
 
@@ -85,6 +95,11 @@ def fit(
         "per_user": per_user,
         "held_out": held_out,
     }
+    if requests or answers:
+        if dry_run:
+            raise UsageError("--dry-run excludes --requests and --answers")
+        if supervision != "llm":
+            raise UsageError("--requests and --answers need --supervision llm")
     # Refused before the store is opened, which takes seconds.
     check_supervision(supervision)
     check_recipe(recipe)
@@ -95,6 +110,7 @@ def fit(
         "max_calls": max_calls,
         "max_tokens": max_tokens,
     }
+    written: Written | None = None
     with (
         progress_bar(OPENING) as bar,
         Hydra.open(
@@ -110,9 +126,30 @@ def fit(
     ):
         if dry_run:
             price = hydra.price_of_fit(user, **how)
+        elif requests or answers:
+            from hydra_cli.llm.budget import Limits
+            from hydra_cli.wiring import open_offline
+
+            offline = open_offline(
+                hydra.settings,
+                requests=requests,
+                answers=answers or (),
+                limits=Limits(**limits),
+                on_note=say,
+            )
+            try:
+                reports = hydra.fit(user, **how, chat=offline.chat)
+            except NotAnswered:
+                written = offline.finish()
+            else:
+                offline.finish()
         else:
             reports = hydra.fit(user, **how, **limits)
-    if dry_run:
+    if written is not None:
+        from hydra_cli.cli.render_offline import show_written
+
+        show_written(written, as_json=as_json)
+    elif dry_run:
         why_none = "labels and verdicts come from the records."
         render_price(price, as_json=as_json, show_prompt=show_prompt, why_none=why_none)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from hydra_cli.core.errors import NotFound, UsageError
+from hydra_cli.core.errors import NotAnswered, NotFound, UsageError
 from hydra_cli.core.protocols import (
     ChatModel,
     ChatRequest,
@@ -91,22 +91,29 @@ def fit_tasks(
     """Fit each task; what is finished stays, whatever happens to the next.
 
     A fit that is killed leaves a note, so that the next command tells of it.
+    NotAnswered at the end where an LLM that writes its requests down wants answers.
     """
     reports = []
+    waiting: NotAnswered | None = None
     for task in tasks:
         with store.noted("fit", what=task.name):
-            reports.append(
-                fit(
-                    store,
-                    encoder,
-                    recipe,
-                    task,
-                    plan=plan,
-                    labels=labels,
-                    chat=chat,
-                    progress=progress,
+            try:
+                reports.append(
+                    fit(
+                        store,
+                        encoder,
+                        recipe,
+                        task,
+                        plan=plan,
+                        labels=labels,
+                        chat=chat,
+                        progress=progress,
+                    )
                 )
-            )
+            except NotAnswered as error:
+                waiting = error  # the next tasks' requests are wanted too
+    if waiting is not None:
+        raise waiting
     return reports
 
 
