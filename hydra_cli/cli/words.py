@@ -143,7 +143,8 @@ def of_answer(answer: Answer) -> str:
     if answer.details.get("answers"):
         return in_short(standing)
     by = BASELINES.get(standing.gate.control, "the adapter alone")
-    why = ", its answers win nothing here" if standing.gate.n == 0 else ""
+    told = standing.gate.n == 0 and standing.gate.evidence != "history"
+    why = ", its answers win nothing here" if told else ""
     judged = "" if standing.source == "built-in" else f"; {judged_on(standing.gate)}"
     return f"{standing.user}: {by}, no LLM was asked{why} (`-n 1` asks it){judged}"
 
