@@ -244,12 +244,14 @@ def summarize(
 def contrasts(
     grades: Mapping[str, tuple[float, Floats]], complete: Collection[str]
 ) -> tuple[Contrast, ...]:
-    """Every complete method with overrides against the one without, on the same draws of users."""
+    """Every complete method against the same with one override more, on the same draws of users."""
     found = []
     for name in grades:
-        plain = name.partition("@")[0]
-        if name != plain and {name, plain} <= set(complete):
-            found.append(Contrast(plain, name, _difference(grades[plain], grades[name])))
+        base, *overrides = name.split("@")
+        for i in range(len(overrides)):
+            plain = "@".join([base, *overrides[:i], *overrides[i + 1 :]])
+            if {name, plain} <= set(complete):
+                found.append(Contrast(plain, name, _difference(grades[plain], grades[name])))
     return tuple(found)
 
 

@@ -140,6 +140,15 @@ def test_controls_need_no_llm_and_look_at_everybody() -> None:
         assert item.query.text.split()[:count] == prediction.text.split()
 
 
+def test_a_contrast_changes_one_thing() -> None:
+    names = "median,hydra-pers@n=0,hydra-pers@n=0@newest=1,hydra-pers@newest=1@n=0"
+    found = [(c.method, c.against) for c in run("LaMP_3", names).contrasts]
+    assert found == [
+        ("hydra-pers@n=0", "hydra-pers@n=0@newest=1"),
+        ("hydra-pers@n=0", "hydra-pers@newest=1@n=0"),
+    ]
+
+
 def test_the_llm_is_needed_for_texts_and_by_the_others() -> None:
     for bad in ("consensus@n=0", "rerank@n=0", "hydra@n=0", "hydra-pers@newest=0"):
         with pytest.raises(UsageError):
