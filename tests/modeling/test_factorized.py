@@ -394,6 +394,33 @@ def test_a_text_base_of_the_first_release_opens_with_todays_adapter() -> None:
     assert heads["u0"].tensors["adapt"].shape == (len(NAMES),)
 
 
+@pytest.mark.parametrize("task", [NEWS, RATING], ids=lambda task: task.name)
+def test_a_base_that_knows_the_first_features_alone_answers_as_it_did(task: TaskSpec) -> None:
+    base = BASES[task.name]
+    names = dict(base.card.settings["features"])
+    names["adapt"] = names["adapt"][:-2]
+    tensors = {k: v for k, v in base.tensors.items() if not k.startswith(("mixed_", "item_"))}
+    tensors["adapt"] = tensors["adapt"][:-2]
+    card = replace(base.card, settings={**base.card.settings, "features": names})
+    older = Weights(card, tensors)
+    heads = fit(task, older)
+    assert {head.tensors["adapt"].shape for head in heads.values()} == {(len(names["adapt"]),)}
+    example = make_examples(HISTORIES[task.name][0], task)[0]
+    scorer = RECIPE.scorer(older, heads["u0"], task, ENCODER)
+    assert {scored.item.text for scored in adapt(scorer, example)} == set(task.labels)
+    names["adapt"] = ["something else"]
+    with pytest.raises(ModelError, match="release"):
+        RECIPE.scorer(older, None, task, ENCODER)
+
+
+@pytest.mark.parametrize("task", [NEWS, RATING], ids=lambda task: task.name)
+def test_short_histories_get_no_model_of_their_users_deviations(task: TaskSpec) -> None:
+    short = [make_history(f"u{i}", task, 4) for i in range(5)]
+    base = RECIPE.train_base(task, [], short, ENCODER, seed=0, progress=Silent())
+    assert "mixed_own" not in base.tensors
+    assert "mixed_own" in BASES[task.name].tensors
+
+
 def test_files_survive_the_disk(tmp_path) -> None:  # type: ignore[no-untyped-def]
     for task in TASKS:
         base = BASES[task.name]

@@ -38,9 +38,16 @@ RATING_PRIOR = (1.0, -0.2, 1.0, 1.0, 0.3, 0.3, 0.5, 0.0, 0.2, 0.6, 0.05)
 On a scale the user's own ratings say more than names or single neighbours.
 """
 
+MIXED_NAMES = ("own model", "recent")
+"""The mixed model's opinion and the newest labels, after all features of older releases."""
+MIXED_PRIOR = (0.5, 0.1)
+
 VOTE_NAMES = frozenset({"votes", "votes mean"})
 """Features of the LLM's answers: zero where none were asked for."""
 
+_LEAST_SHARE = 0.01
+_RECENT = 5.0
+"""Records after which a label counts a third of the newest one's."""
 _PRIOR_COUNT = 2.0
 _SIMILAR_COUNT = 0.25
 _WIDTH = 0.05
@@ -119,6 +126,45 @@ def ordinal_features(
         for estimate in estimates
     ]
     return np.stack(columns, axis=1)
+
+
+def mixed_features(context: QueryContext, labels: Sequence[str], model: LabelModel) -> Floats:
+    """Features (l, 2): each label under the mixed model, and among the newest records."""
+    return np.stack([_own_model(context, labels, model), _recent(context, labels, model)], axis=1)
+
+
+def _own_model(context: QueryContext, labels: Sequence[str], model: LabelModel) -> Floats:
+    """Log-likelihood of each label (l,) under the mixed model, up to a constant.
+
+    The normal density of a value around its expectation, which gets narrower as
+    the history grows; for labels the logarithm of the expected share.
+    """
+    mixed = model.mixed
+    if not mixed.trained:
+        return np.zeros(len(labels))
+    mean, variance = mixed.predict(context.history, context.query.text, context.vector)
+    if mixed.numeric:
+        values = np.array([float(label) for label in labels])
+        density: Floats = -((values - mean[0]) ** 2) / (2.0 * variance)
+        return density
+    known = dict(zip(mixed.labels, mean.tolist(), strict=True))
+    shares = np.array([known.get(label, 0.0) for label in labels])
+    logs: Floats = np.log(np.clip(shares, _LEAST_SHARE, 1.0))
+    return logs
+
+
+def _recent(context: QueryContext, labels: Sequence[str], model: LabelModel) -> Floats:
+    """Logarithm of each label's share (l,) where older records count less and less."""
+    column = {label: i for i, label in enumerate(labels)}
+    counts, recent = np.zeros(len(labels)), np.zeros(len(labels))
+    newest = len(context.history) - 1
+    for row, record in enumerate(context.history.records):
+        if record.output in column:
+            counts[column[record.output]] += 1.0
+            recent[column[record.output]] += np.exp((row - newest) / _RECENT)
+    own = _smoothed(counts, model.prior(labels), _PRIOR_COUNT)
+    shares: Floats = np.log(_smoothed(recent, own, 1.0))
+    return shares
 
 
 def _smoothed(counts: Floats, towards: Floats, strength: float) -> Floats:

@@ -10,24 +10,21 @@ that training features are as honest as those of a new user.
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hydra_cli.core.records import History
-from hydra_cli.modeling.factorized.text_form import folded
+from hydra_cli.modeling.factorized.mixed_model import MixedModel, untrained
+from hydra_cli.modeling.factorized.word_bags import bags, rarity_of
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
 VECTOR_PENALTY = 0.3
 WORD_PENALTY = 1.0
-BUCKETS = 4096
 FOLDS = 5
 MOST_RECORDS = 3000
 """More records are thinned out, the longest histories first."""
@@ -46,6 +43,8 @@ class LabelModel:
     words: Floats32
     rarity: Floats32
     frequency: Floats32
+    mixed: MixedModel = field(default_factory=untrained)
+    """What users make of an input, each in their own way."""
 
     def by_vector(self, vectors: Floats32, labels: Sequence[str]) -> Floats:
         """Each label's estimated probability from vectors (n, d): (n, l), unclipped.
@@ -145,7 +144,7 @@ class _Table:
         counts = weight @ self.onehot[rows] + 1.0 / len(self.labels)
         frequency = counts / counts.sum()
         texts = [self.texts[i] for i in rows]
-        rarity = _rarity(texts)
+        rarity = rarity_of(texts)
         target = self.onehot[rows] - frequency
         return LabelModel(
             self.labels,
@@ -167,34 +166,6 @@ def ridge(x: Floats32, y: Floats32, weight: Floats32, penalty: float) -> Floats3
     gram = x.T @ x + penalty * np.eye(x.shape[1], dtype=np.float32)
     primal: Floats32 = np.linalg.solve(gram, x.T @ y)
     return primal
-
-
-def bags(texts: Sequence[str], rarity: Floats32) -> Floats32:
-    """Hashed words (n, BUCKETS): log counts times inverse document frequency, unit length."""
-    found = np.zeros((len(texts), BUCKETS), np.float32)
-    for row, text in enumerate(texts):
-        buckets, counts = _hashed(text)
-        found[row, buckets] = counts
-    found *= rarity
-    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
-    return found
-
-
-def _rarity(texts: Sequence[str]) -> Floats32:
-    seen = np.zeros(BUCKETS)
-    for text in texts:
-        seen[_hashed(text)[0]] += 1.0
-    rarity: Floats32 = (np.log((1.0 + len(texts)) / (1.0 + seen)) + 1.0).astype(np.float32)
-    return rarity
-
-
-@lru_cache(maxsize=32768)
-def _hashed(text: str) -> tuple[NDArray[np.intp], Floats32]:
-    """The buckets of a text's words, and 1 + log of each one's count."""
-    counts = Counter(zlib.crc32(word.encode()) % BUCKETS for word in folded(text))
-    buckets = np.fromiter(counts.keys(), np.intp, len(counts))
-    values = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
-    return buckets, values.astype(np.float32)
 
 
 def _cap(lengths: Sequence[int]) -> int:

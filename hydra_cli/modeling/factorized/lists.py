@@ -20,7 +20,11 @@ from hydra_cli.core.records import (
 from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized.answer_features import answer_features
-from hydra_cli.modeling.factorized.label_features import label_features, ordinal_features
+from hydra_cli.modeling.factorized.label_features import (
+    label_features,
+    mixed_features,
+    ordinal_features,
+)
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import ItemList
 from hydra_cli.modeling.factorized.record_features import record_features
@@ -28,9 +32,11 @@ from hydra_cli.modeling.factorized.word_model import WordModel
 
 Floats = NDArray[np.float64]
 
+OLDER_RECORDS = 8
+"""A record with fewer older ones is judged by the newer ones, too."""
 TEMPERATURE = 0.05
 """Graded labels become targets by softmax(grade / TEMPERATURE)."""
-RECORDS_A_USER, RECORDS = 30, 3000
+RECORDS_A_USER, RECORDS = 30, 1000
 """At most this many records of a history, and of all, become lists of labels."""
 
 
@@ -74,11 +80,20 @@ def closed_features(
 ) -> Floats:
     """Features (l, f) of every label; ``answers`` are the LLM's, unparsed."""
     votes = [task.parse(answer, labels) for answer in answers]
+    mixed = mixed_features(context, labels, model)
     if task.kind == "rating":
         names = np.zeros((len(labels), len(context.vector)), np.float32)
         common = label_features(context, labels, votes, model, names)
-        return np.concatenate([common, ordinal_features(context, labels, votes, model)], axis=1)
-    return label_features(context, labels, votes, model, encoder.encode(labels))
+        ordinal = ordinal_features(context, labels, votes, model)
+        return np.concatenate([common, ordinal, mixed], axis=1)
+    common = label_features(context, labels, votes, model, encoder.encode(labels))
+    return np.concatenate([common, mixed], axis=1)
+
+
+def label_scores(features: Floats, weights: Floats) -> Floats:
+    """w . x of every label (l,). A base of an older release knows the first features alone."""
+    scores: Floats = features[:, : len(weights)] @ weights
+    return scores
 
 
 def label_list(
@@ -114,7 +129,10 @@ def history_lists(
         count = min(each, len(history))
         for row in sorted(chooser.sample(range(len(history)), count)):
             record = history.records[row]
-            rest = history.without(record)
+            # Only what is older, as a query has it, and of any length; where that is next to
+            # nothing, all the rest.
+            enough = row >= OLDER_RECORDS
+            rest = history.before(record) if enough else history.without(record)
             if not len(rest):
                 continue
             query = Query(record.user, record.id, task.name, record.input, labels=task.labels)
@@ -153,7 +171,7 @@ def expected_grades(
     labels = labels_of(context, task, model.labels) if task.closed else ()
     if not labels or not shortlist:
         return np.zeros(len(shortlist))
-    scores = closed_features(context, task, labels, (), model, encoder) @ weights
+    scores = label_scores(closed_features(context, task, labels, (), model, encoder), weights)
     chances = np.exp(scores - scores.max())
     chances /= chances.sum()
     likeness = np.array(

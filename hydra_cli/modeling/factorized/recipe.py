@@ -9,7 +9,7 @@ then their answered examples, then the user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,18 +27,24 @@ from hydra_cli.modeling.factorized import (
     label_model,
     lists,
     listwise,
+    mixed_model,
+    mixed_training,
     record_features,
     word_model,
     word_training,
 )
+from hydra_cli.modeling.factorized.items import Items
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.listwise import Floats, ItemList
+from hydra_cli.modeling.factorized.mixed_model import MixedModel
 from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.factorized.shrinkage import choose_precision
 from hydra_cli.modeling.factorized.word_model import WordModel, WordTables
 
 _WORD_TABLES = ("outputs", "inputs", "kept")
 _LABEL_TENSORS = ("vectors", "words", "rarity", "frequency")
+_MIXED_TENSORS = ("mean", "vectors", "words", "rarity", "own")
+_ITEM_TENSORS = ("keys", "effects", "factors")
 
 HISTORY_PRECISION = 3.0
 """Prior precision of weights that learn from training users' records alone."""
@@ -82,6 +88,7 @@ class FactorizedRecipe:
             labels = lists.label_set(task, histories, examples)
             model = label_model.train(histories, labels)
             honest = label_model.cross_fit(histories, labels)
+            model, honest = _with_mixed(histories, labels, task, model, honest)
             seen = lists.history_lists(histories, task, honest, encoder, seed=seed)
             start = _population(seen, start, np.full_like(start, HISTORY_PRECISION))
             counts["history lists"] = len(seen)
@@ -94,6 +101,7 @@ class FactorizedRecipe:
                 for name in _LABEL_TENSORS
             }
             settings["labels"] = list(model.labels)
+            tensors |= _mixed_tensors(model.mixed)
         else:
             graded = [e for e in examples if e.quality]
             everyone, apart = word_training.train(histories)
@@ -202,6 +210,9 @@ class FactorizedRecipe:
         features, today = card.settings.get("features") or {}, feature_names(task)
         if not task.closed and features.get("rerank") == today["rerank"]:
             features = today  # an older text adapter gives way to the hand-set weights
+        known = features.get("adapt") or []
+        if task.closed and known and known == today["adapt"][: len(known)]:
+            features = {**features, "adapt": today["adapt"]}  # it goes on with what it knows
         for what, found, wanted in (
             ("recipe", card.recipe, self.name),
             ("task", card.task, task.name),
@@ -220,9 +231,9 @@ def feature_names(task: TaskSpec) -> dict[str, list[str]]:
     if task.kind == "generation":
         adapt = answer_features.NAMES
     elif task.kind == "rating":
-        adapt = label_features.NAMES + label_features.ORDINAL_NAMES
+        adapt = label_features.NAMES + label_features.ORDINAL_NAMES + label_features.MIXED_NAMES
     else:
-        adapt = label_features.NAMES
+        adapt = label_features.NAMES + label_features.MIXED_NAMES
     return {"rerank": list(record_features.NAMES), "adapt": list(adapt)}
 
 
@@ -239,8 +250,8 @@ def adapt_prior(task: TaskSpec) -> tuple[float, ...]:
     if task.kind == "generation":
         return answer_features.PRIOR
     if task.kind == "rating":
-        return label_features.RATING_PRIOR
-    return label_features.PRIOR
+        return label_features.RATING_PRIOR + label_features.MIXED_PRIOR
+    return label_features.PRIOR + label_features.MIXED_PRIOR
 
 
 def _of(user: str, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
@@ -309,7 +320,54 @@ def _label_model(base: Weights) -> LabelModel:
     labels = tuple(base.card.settings.get("labels", ()))
     if not labels:
         return label_model.empty()
-    return LabelModel(labels, *(base.tensors[f"label_{name}"] for name in _LABEL_TENSORS))
+    vectors, words, rarity, frequency = (base.tensors[f"label_{name}"] for name in _LABEL_TENSORS)
+    return LabelModel(labels, vectors, words, rarity, frequency, _mixed_model(base))
+
+
+def _with_mixed(
+    histories: Sequence[History],
+    labels: Sequence[str],
+    task: TaskSpec,
+    model: LabelModel,
+    honest: Mapping[str, LabelModel],
+) -> tuple[LabelModel, Mapping[str, LabelModel]]:
+    """The label models with their mixed models; without, where most histories are too short."""
+    lengths = [len(history) for history in histories]
+    if not lengths or np.median(lengths) < lists.OLDER_RECORDS:
+        return model, honest
+    everyone, apart = mixed_training.train(histories, labels, numeric=task.kind == "rating")
+    kept = {user: replace(one, mixed=apart.get(user, everyone)) for user, one in honest.items()}
+    return replace(model, mixed=everyone), kept
+
+
+def _mixed_tensors(model: MixedModel) -> dict[str, Array]:
+    if not model.trained:
+        return {}
+    tensors: dict[str, Array] = {
+        f"mixed_{name}": np.ascontiguousarray(getattr(model, name)) for name in _MIXED_TENSORS
+    }
+    tensors |= {
+        f"item_{name}": np.ascontiguousarray(getattr(model.items, name)) for name in _ITEM_TENSORS
+    }
+    return tensors
+
+
+def _mixed_model(base: Weights) -> MixedModel:
+    """The base's mixed model; a base of an older release has none."""
+    if "mixed_own" not in base.tensors:
+        return mixed_model.untrained()
+    settings = base.card.settings
+    mean, vectors, words, rarity, own = (base.tensors[f"mixed_{name}"] for name in _MIXED_TENSORS)
+    return MixedModel(
+        tuple(settings["labels"]),
+        "history mean" in settings["features"]["adapt"],
+        mean,
+        vectors,
+        words,
+        rarity,
+        Items(*(base.tensors[f"item_{name}"] for name in _ITEM_TENSORS)),
+        own,
+    )
 
 
 def _word_model(base: Weights) -> WordModel:

@@ -14,7 +14,12 @@ from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized.answer_features import answer_features
 from hydra_cli.modeling.factorized.label_model import LabelModel
-from hydra_cli.modeling.factorized.lists import closed_features, expected_grades, labels_of
+from hydra_cli.modeling.factorized.lists import (
+    closed_features,
+    expected_grades,
+    label_scores,
+    labels_of,
+)
 from hydra_cli.modeling.factorized.record_features import record_features
 from hydra_cli.modeling.factorized.word_model import WordModel
 
@@ -79,7 +84,7 @@ class FactorizedScorer:
     ) -> list[Scored[Candidate]]:
         answers = [candidate.text for candidate in candidates]
         features = closed_features(context, self.task, labels, answers, self.labels, self.encoder)
-        scores = log_softmax(features @ self.adapt_weights)
+        scores = log_softmax(label_scores(features, self.adapt_weights))
         if self.task.kind == "rating":
             values = np.array([float(label) for label in labels])
             scores = -expected_loss(np.exp(scores), values)
