@@ -44,15 +44,15 @@ def fit(
         list[str] | None,
         typer.Option("--without", help="Keep this user out of the new base (repeatable)."),
     ] = None,
-    per_user: Annotated[int, typer.Option(min=1, help="Pseudo-queries a user.")] = 16,
+    per_user: Annotated[int, typer.Option(min=1, help="Pseudo-queries per user.")] = 16,
     train_users: Annotated[
         int,
         typer.Option(
-            min=1, help="Users that train the base; of three times as many the histories."
+            min=1, help="Users that train the base; three times as many give their histories."
         ),
     ] = 100,
     held_out: Annotated[
-        int, typer.Option(min=0, help="Newest records a user held out for the gate.")
+        int, typer.Option(min=0, help="Newest records of each user, held out for the gate.")
     ] = 8,
     n: NOption = None,
     encoder: EncoderOption = None,

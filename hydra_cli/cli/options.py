@@ -25,7 +25,7 @@ StoreOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout.")]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Tell calls, tokens, dollars and time; call nothing.")
+    bool, typer.Option("--dry-run", help="Show calls, tokens, dollars and time; call nothing.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help=_about("seed"))]

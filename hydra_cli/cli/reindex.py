@@ -16,6 +16,7 @@ def reindex(
 
     from hydra_cli.cli.progress import progress_bar
     from hydra_cli.cli.render import print_json, say
+    from hydra_cli.core.counting import counted
     from hydra_cli.wiring import load_settings, open_encoder, open_store
     from hydra_cli.workflows.reindex import reindex as run
 
@@ -31,7 +32,7 @@ def reindex(
         )
     if json:
         print_json(asdict(done))
-    say(f"embedded {done.records:,} records with {done.encoder}")
+    say(f"embedded {counted(done.records, 'record')} with {done.encoder}")
     if settings.encoder != configured.encoder:
         say(f"next: hydra-pers config set encoder {settings.encoder}")
     if done.changed and done.bases:

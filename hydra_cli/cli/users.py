@@ -12,6 +12,7 @@ def users(store: StoreOption = None, json: JsonOption = False) -> None:
     """
     from hydra_cli.cli.progress import opened
     from hydra_cli.cli.render import print_json, print_table, say
+    from hydra_cli.core.counting import counted
 
     with opened(store) as hydra:
         found = hydra.users()
@@ -40,4 +41,5 @@ def users(store: StoreOption = None, json: JsonOption = False) -> None:
         for summary in found
     ]
     print_table(None, ("user", "records", "tasks", "first", "last"), rows)
-    say(f"{len(found):,} users, {sum(summary.records for summary in found):,} records")
+    records = sum(summary.records for summary in found)
+    say(f"{counted(len(found), 'user')}, {counted(records, 'record')}")

@@ -34,7 +34,7 @@ SOURCES = {
 
 
 def line(verdict: Verdict, task: TaskSpec) -> str:
-    """``on: right 7 times of 10 instead of 5 (8 held-out records: could be luck)``."""
+    """``on: right 7 times out of 10 instead of 5 (8 held-out records: could be luck)``."""
     return f"{'on' if verdict.on else 'off'}{reason(verdict, task)}"
 
 
@@ -71,7 +71,7 @@ def reason(verdict: Verdict, task: TaskSpec) -> str:
 
 
 def answers_line(answers: Answers | None, task: TaskSpec) -> str:
-    """``none: right 7 times of 10 instead of 6.5 with them (...)``, for labels and ratings."""
+    """``none: right 7 times out of 10 instead of 6.5 with them (...)``, for labels and ratings."""
     if answers is None:
         return "one, untested: no LLM was asked about held-out records"
     count = {0: "none", 1: "one"}.get(answers.n, str(answers.n))
@@ -101,13 +101,13 @@ def compared(quality: float, without: float, kind: Kind, labels: Sequence[str] =
         span = float(labels[-1]) - float(labels[0])
         off, before = ((1.0 - value) * span for value in (quality, without))
         return f"off by {_number(off, 2)} instead of {_number(before, 2)}"
-    return f"right {_number(quality * 10)} times of 10 instead of {_number(without * 10)}"
+    return f"right {_number(quality * 10)} times out of 10 instead of {_number(without * 10)}"
 
 
 def how_sure(gain: Gain) -> str:
     """``8 held-out records and 40 of others: could be luck``."""
     certain = max(gain.probability, 1.0 - gain.probability)
-    steps = ((0.95, "hardly luck"), (0.8, "likely no luck"), (0.0, "could be luck"))
+    steps = ((0.95, "hardly luck"), (0.8, "probably not luck"), (0.0, "could be luck"))
     luck = next(said for least, said in steps if certain >= least)
     if gain.own and gain.others:
         return f"{gain.own} held-out records and {gain.others} of others: {luck}"

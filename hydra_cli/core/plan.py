@@ -55,7 +55,7 @@ class AnswerPlan:
         told="8, or fewer where more win nothing",
     )
     shortlist: int = setting(20, "Records to rerank", least=1)
-    temperature: float = setting(0.5, "Of the n answers", least=0.0)
+    temperature: float = setting(0.5, "Temperature of the n answers", least=0.0)
     seed: int = setting(0, "Seed of everything drawn by chance")
     sequential: bool = setting(False, "Stop sampling when the winner is clear")
 

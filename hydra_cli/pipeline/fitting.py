@@ -36,9 +36,9 @@ class FitPlan:
     """How much is trained on, the same for ``fit`` and ``eval``."""
 
     per_user: int = 16
-    """Pseudo-queries a user."""
+    """Pseudo-queries per user."""
     held_out: int = 8
-    """Newest records a user held out for the gate; a quarter of the history at the most."""
+    """Newest records of each user, held out for the gate; a quarter of the history at the most."""
     train_users: int = 100
     """Users whose pseudo-queries train the base: those with most records."""
     history_users: int | None = None

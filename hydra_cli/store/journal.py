@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hydra_cli.core.counting import counted
 from hydra_cli.core.errors import DataError, StoreError, UsageError
 from hydra_cli.core.files import private_folder, write_atomic
 
@@ -52,7 +53,11 @@ class Unfinished:
         work = f"{self.operation} of {what}" if what else self.operation
         when = f"on {self.at.astimezone():%Y-%m-%d at %H:%M}"
         if self.records is not None:
-            done = f"after {self.records:,} records" if self.records else "before its first records"
+            done = (
+                f"after {counted(self.records, 'record')}"
+                if self.records
+                else "before its first record"
+            )
             return f"{work} stopped {done} {when}"
         if self.stopped:
             return f"{work} stopped {when}"

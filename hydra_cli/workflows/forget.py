@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.counting import counted
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.scope import Erased, Scope
@@ -34,16 +35,16 @@ def plan_forget(store: Store, scope: Scope) -> Erased:
 def described(erased: Erased) -> list[str]:
     """What is erased, one thing a line."""
     lines = [
-        _count(erased.records, "record"),
-        _count(erased.vectors, "pair of vectors", "pairs of vectors"),
-        _count(erased.heads, "head"),
+        counted(erased.records, "record"),
+        counted(erased.vectors, "pair of vectors", "pairs of vectors"),
+        counted(erased.heads, "head"),
     ]
     if erased.work_files:
-        lines.append(_count(erased.work_files, "file of unfinished work", "files of it"))
+        lines.append(counted(erased.work_files, "file of unfinished work", "files of it"))
     if erased.cached_answers:
         lines.append("the user's cached answers")
     if erased.backups:
-        lines.append(_count(erased.backups, "backup of an older store (of all users)"))
+        lines.append(counted(erased.backups, "backup of an older store (of all users)"))
     return lines
 
 
@@ -65,7 +66,3 @@ def remaining(store: Store, settings: Settings, user: str, record: str | None) -
     if record is not None:
         notes.append("heads that had seen the record are gone; the next fit renews them")
     return notes
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

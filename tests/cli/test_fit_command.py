@@ -99,7 +99,7 @@ def test_the_hint_of_each_fit_does_what_it_says(
 @pytest.mark.parametrize(
     ("task", "quality", "without", "expected"),
     [
-        (LABELS, 0.7, 0.5, "right 7 times of 10 instead of 5"),
+        (LABELS, 0.7, 0.5, "right 7 times out of 10 instead of 5"),
         (STARS, 0.9, 0.825, "off by 0.4 instead of 0.7"),
         (TEXTS, 0.456, 0.4, "14 % closer to what they really wrote"),
         (TEXTS, 0.6, 0.1, "6 times as close to what they really wrote"),
