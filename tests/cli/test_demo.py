@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,8 +183,6 @@ def test_the_whole_of_it_with_the_embedded_models(capfd: Any) -> None:
     for name in (DEFAULT_ENCODER, DEFAULT_MODEL.removeprefix("local/")):
         if not cached_folder(name).is_dir():
             pytest.skip(f"`hydra-pers models pull {name}` first")
-    start = time.perf_counter()
     assert run(["demo", "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert all(way["text"] for answer in found["answers"] for way in answer["ways"])
-    assert time.perf_counter() - start < 240

@@ -119,16 +119,16 @@ def test_how_many_answers_are_asked_for_is_told_in_words() -> None:
     gain = Gain(0.1, 0.02, 0, 40)
     told = {
         "one, untested": None,
-        "none: the user's most frequent label answers, right 7 times of 10 instead of 6": Answers(
+        "none: the user's most frequent label answers, right 7 times out of 10 instead of 6": Answers(
             0, "majority", "adapt0", gain, 0.7, 0.6
         ),
-        "none: the adapter does without, right 7 times of 10 instead of 6": Answers(
+        "none: the adapter does without, right 7 times out of 10 instead of 6": Answers(
             0, "adapt0", "adapt", gain, 0.7, 0.6
         ),
-        "one: right 7 times of 10 instead of 6 (40 held-out": Answers(
+        "one: right 7 times out of 10 instead of 6 (40 held-out": Answers(
             1, "adapt1", "adapt0", gain, 0.7, 0.6
         ),
-        "8: right 7 times of 10": Answers(8, "adapt", "adapt0", gain, 0.7, 0.6),
+        "8: right 7 times out of 10": Answers(8, "adapt", "adapt0", gain, 0.7, 0.6),
     }
     for expected, answers in told.items():
         assert words.answers_line(answers, LABELS).startswith(expected)
@@ -136,7 +136,7 @@ def test_how_many_answers_are_asked_for_is_told_in_words() -> None:
 
 def test_a_stage_that_helps_others_more_than_it_hurts_here_says_so() -> None:
     verdict = Verdict(True, "level", "rerank", "rag", Gain(0.02, 0.05, 3, 90), 0.4, 0.5)
-    assert words.line(verdict, LABELS).startswith("on: it helps others, right 4 times of 10")
+    assert words.line(verdict, LABELS).startswith("on: it helps others, right 4 times out of 10")
     harmless = Verdict(True, "level", "rerank", "rag", Gain(-0.001, 0.05, 3, 90), 0.4, 0.5)
     assert words.line(harmless, LABELS).startswith("on: no worse than an answer without it: ")
 

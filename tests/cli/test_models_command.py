@@ -42,7 +42,7 @@ def test_pull_of_a_folder_needs_no_network(
         (["org/unheard-of"], 6, "offline"),
         (["."], 6, "holds no"),
         ([".", "--force"], 2, "nothing to fetch"),
-        ([], 2, "'name'"),
+        ([], 2, "'NAME'"),
     ],
 )
 def test_pull_that_fails(
