@@ -116,16 +116,16 @@ def test_a_gain_is_one_number_that_people_know(
 
 
 def test_how_many_answers_are_asked_for_is_told_in_words() -> None:
-    gain = Gain(0.1, 0.02, 0, 40)
+    gain, better = Gain(0.1, 0.02, 0, 40), "right 7 times out of 10 instead of 6"
     told = {
         "one, untested": None,
-        "none: the user's most frequent label answers, right 7 times out of 10 instead of 6": Answers(
+        f"none: the user's most frequent label answers, {better}": Answers(
             0, "majority", "adapt0", gain, 0.7, 0.6
         ),
-        "none: the adapter does without, right 7 times out of 10 instead of 6": Answers(
+        f"none: the adapter does without, {better}": Answers(
             0, "adapt0", "adapt", gain, 0.7, 0.6
         ),
-        "one: right 7 times out of 10 instead of 6 (40 held-out": Answers(
+        f"one: {better} (40 held-out": Answers(
             1, "adapt1", "adapt0", gain, 0.7, 0.6
         ),
         "8: right 7 times out of 10": Answers(8, "adapt", "adapt0", gain, 0.7, 0.6),
