@@ -363,7 +363,7 @@ class Hydra(Warm):
         **plan: Any,
     ) -> Iterator[Answer | HydraError]:
         from hydra_cli.llm.budget import Limits
-        from hydra_cli.workflows.ask_many import OF_THE_QUERY, ask_many, question_of
+        from hydra_cli.workflows.ask_many import OF_THE_QUERY, ask_many, asked_of
 
         # What can be refused for all of them is refused at once.
         overridden(self.settings, plan)
@@ -373,7 +373,7 @@ class Hydra(Warm):
         def drafts() -> Iterator[Drafted | HydraError]:
             for query in queries:
                 try:
-                    asked = question_of(query)
+                    asked = asked_of(query)
                     found = self._query(asked.text, asked.user or user, asked.task or task, plan)
                 except OF_THE_QUERY as error:
                     yield error

@@ -98,12 +98,12 @@ def price_file(
 
 
 def _draft(hydra: Hydra, query: QueryLine, options: dict[str, Any]) -> Draft | None:
-    from hydra_cli.workflows.ask_many import OF_THE_QUERY, question_of
+    from hydra_cli.workflows.ask_many import OF_THE_QUERY, asked_of
 
     if query.error is not None:
         return None
     try:
-        asked = question_of(query.fields)
+        asked = asked_of(query.fields)
         task = asked.task or options["task"]
         return hydra.draft(asked.text, user=asked.user, **{**options, "task": task})
     except OF_THE_QUERY:

@@ -16,7 +16,7 @@ import typer
 from hydra_cli.cli.options import JsonOption, ModelOption
 
 if TYPE_CHECKING:
-    from hydra_cli.workflows.demo import Comparison, Question
+    from hydra_cli.workflows.demo import Comparison, DemoQuery
 
 
 def demo(
@@ -115,7 +115,7 @@ class Tour:
         self.done.append((command, seconds))
         typer.echo(f"  [{seconds:.1f} s]\n")
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: DemoQuery) -> None:
         from hydra_cli.wiring import load_settings
 
         words = ["ask", question.text, "--user", question.user, "--task", question.task]

@@ -27,10 +27,10 @@ from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
 from hydra_cli.core.records import Candidate, History, QueryContext
 from hydra_cli.evaluation.asking import Answers, Asker, Price
 from hydra_cli.evaluation.collected import Collected, Prediction, as_prediction, best_of
+from hydra_cli.evaluation.conditions import Conditions, summary_request
 from hydra_cli.evaluation.histories import Chunk, Histories, Variant
 from hydra_cli.evaluation.methods import Drafted, Method, suited
 from hydra_cli.evaluation.questions import Key, Questions, seen_in
-from hydra_cli.evaluation.setting import Setting, summary_request
 from hydra_cli.evaluation.training import (
     Fits,
     Trained,
@@ -154,7 +154,7 @@ class _Engine:
             [*questions.notes, *skipped],
             self.asker,
         )
-        self.base_setting = Setting(self.task, plan.answering)
+        self.base_setting = Conditions(self.task, plan.answering)
         variants = frozenset(method.variant for method in self.methods)
         self.histories = Histories(questions, encoder, variants, plan.seeds[0])
         self.run.donors = self.histories.donors
@@ -334,7 +334,7 @@ class _Engine:
             progress=self.progress,
         )
 
-    def _attempt(self, method: Method, setting: Setting, context: QueryContext) -> _Attempt:
+    def _attempt(self, method: Method, setting: Conditions, context: QueryContext) -> _Attempt:
         user, seed = context.query.user, setting.plan.seed
         if method.use is not None and (method.fit_key, user) not in setting.personal:
             why = self.broken.get(method.use.recipe, "its fit failed")

@@ -20,8 +20,8 @@ from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Candidate, QueryContext
 from hydra_cli.core.tasks import KINDS, Kind, TaskSpec
 from hydra_cli.evaluation import selectors as parts
+from hydra_cli.evaluation.conditions import Conditions
 from hydra_cli.evaluation.histories import OWN, Variant
-from hydra_cli.evaluation.setting import Setting
 from hydra_cli.pipeline.answering import draft
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Method:
     def bound(self) -> bool:
         return self.family == "bound"
 
-    def settle(self, setting: Setting) -> Setting:
+    def settle(self, setting: Conditions) -> Conditions:
         """The run's setting with the method's own k and n."""
         if self.k is None and self.n is None:
             return setting
@@ -113,17 +113,17 @@ class Method:
         n = setting.plan.n if self.n is None else self.n
         return replace(setting, plan=replace(setting.plan, k=k, n=n))
 
-    def draft(self, setting: Setting, context: QueryContext) -> Drafted:
+    def draft(self, setting: Conditions, context: QueryContext) -> Drafted:
         """The method's request for a query, without sending it."""
         return self._personal(setting, context) if self.use else self._prompt(setting, context)
 
-    def _personal(self, setting: Setting, context: QueryContext) -> Drafted:
+    def _personal(self, setting: Conditions, context: QueryContext) -> Drafted:
         assert self.use is not None
         personal = setting.personal[self.fit_key, context.query.user]
         drafted = draft(context, setting.task, personal, setting.plan)
         return Drafted(drafted.request, lambda found: drafted.text_of(drafted.choose(found)))
 
-    def _prompt(self, setting: Setting, context: QueryContext) -> Drafted:
+    def _prompt(self, setting: Conditions, context: QueryContext) -> Drafted:
         assert self.parts is not None
         choose, sampling = self.parts.choose, self.parts.sample(setting)
         request = None

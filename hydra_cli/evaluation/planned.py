@@ -16,11 +16,11 @@ from hydra_cli.core.records import Candidate, QueryContext, Record, Scored, Trai
 from hydra_cli.core.retrieval import retrieve
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
+from hydra_cli.evaluation.conditions import SUMMARY_TOKENS, Conditions, summary_request
 from hydra_cli.evaluation.engine import EvalPlan
 from hydra_cli.evaluation.histories import Chunk, Histories, Variant
 from hydra_cli.evaluation.methods import Method, suited
 from hydra_cli.evaluation.questions import Questions
-from hydra_cli.evaluation.setting import SUMMARY_TOKENS, Setting, summary_request
 from hydra_cli.evaluation.training import (
     TrainingPlan,
     labels_for,
@@ -32,7 +32,7 @@ from hydra_cli.pipeline.fitting import judging_examples, judging_labels, trainin
 from hydra_cli.pipeline.personalization import Personalization
 from hydra_cli.pipeline.supervision import SupervisionPlan, label_requests, sampling_for
 
-Stage = tuple[str, list[ChatRequest]]
+NamedRequests = tuple[str, list[ChatRequest]]
 Judging = Callable[[Sequence[TrainingExample], TaskSpec, SupervisionPlan], list[ChatRequest]]
 
 
@@ -44,10 +44,10 @@ def planned_requests(
     encoder: TextEncoder,
     open_recipe: Callable[[str], Recipe],
     progress: Progress,
-) -> Iterator[Stage]:
+) -> Iterator[NamedRequests]:
     """Each stage's requests, in the order of a run; a stage may come in several parts."""
     methods, _ = suited(plan.methods, questions.task)
-    setting = Setting(questions.task, plan.answering)
+    setting = Conditions(questions.task, plan.answering)
     recipes = _recipes(methods, open_recipe)
     progress.start(f"{questions.task.name}: counting calls", None)
     if recipes and plan.training.llm:
@@ -104,7 +104,7 @@ def first_requests(
     recipes = _recipes(methods, open_recipe)
     if not recipes or not plan.training.llm:
         return
-    setting = Setting(questions.task, plan.answering)
+    setting = Conditions(questions.task, plan.answering)
     for _, found in _training(
         questions, train, plan, setting, methods, recipes, encoder, _first_judging
     ):
@@ -147,12 +147,12 @@ def _training(
     questions: Questions,
     train: Questions | None,
     plan: EvalPlan,
-    setting: Setting,
+    setting: Conditions,
     methods: Sequence[Method],
     recipes: Mapping[str, Recipe],
     encoder: TextEncoder,
     judging: Judging,
-) -> Iterator[Stage]:
+) -> Iterator[NamedRequests]:
     material = training_set(train, questions, encoder, plan.training)
     task, splits = material.task, material.splits
     for name, recipe in recipes.items():
@@ -169,11 +169,11 @@ def _training(
 def _fits(
     chunks: Mapping[Variant, Chunk],
     plan: EvalPlan,
-    setting: Setting,
+    setting: Conditions,
     methods: Sequence[Method],
     recipes: Mapping[str, Recipe],
     judging: Judging,
-) -> Iterator[Stage]:
+) -> Iterator[NamedRequests]:
     task = setting.task
     used = {(m.use.recipe, m.variant) for m in methods if m.use is not None}
     for name, variant in sorted(used, key=str):
@@ -194,7 +194,7 @@ def _fits(
                 yield f"gate of {name}", judging(held, task, labels)
 
 
-def _labels(recipe: Recipe, setting: Setting, plan: TrainingPlan, seed: int) -> SupervisionPlan:
+def _labels(recipe: Recipe, setting: Conditions, plan: TrainingPlan, seed: int) -> SupervisionPlan:
     labels = labels_for(recipe, setting, plan)
     return replace(labels, answering=replace(labels.answering, seed=seed))
 

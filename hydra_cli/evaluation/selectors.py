@@ -15,19 +15,19 @@ from hydra_cli.core.prompts import random_evidence
 from hydra_cli.core.protocols import Sampling
 from hydra_cli.core.records import Candidate, History, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import retrieve
-from hydra_cli.evaluation.setting import Setting
+from hydra_cli.evaluation.conditions import Conditions
 
 Evidence = Sequence[Scored[Record]]
-Selector = Callable[[Setting, QueryContext], Evidence]
-Sampler = Callable[[Setting], "Sampling | None"]
-Chooser = Callable[[Setting, QueryContext, Sequence[Candidate]], str]
+Selector = Callable[[Conditions, QueryContext], Evidence]
+Sampler = Callable[[Conditions], "Sampling | None"]
+Chooser = Callable[[Conditions, QueryContext, Sequence[Candidate]], str]
 
 
-def no_evidence(setting: Setting, context: QueryContext) -> Evidence:
+def no_evidence(setting: Conditions, context: QueryContext) -> Evidence:
     return ()
 
 
-def random_records(setting: Setting, context: QueryContext) -> Evidence:
+def random_records(setting: Conditions, context: QueryContext) -> Evidence:
     plan = setting.plan
     return random_evidence(context.history.records, context.query, plan.k, seed=plan.seed)
 
@@ -35,36 +35,36 @@ def random_records(setting: Setting, context: QueryContext) -> Evidence:
 def first_stage(how: str | None = None) -> Selector:
     """The k best records of one retriever; None: the run's own."""
 
-    def select(setting: Setting, context: QueryContext) -> Evidence:
+    def select(setting: Conditions, context: QueryContext) -> Evidence:
         return retrieve(context, how=how or setting.plan.retriever, k=setting.plan.k)
 
     return select
 
 
-def no_answers(setting: Setting) -> Sampling | None:
+def no_answers(setting: Conditions) -> Sampling | None:
     return None
 
 
-def greedy(setting: Setting) -> Sampling | None:
+def greedy(setting: Conditions) -> Sampling | None:
     return setting.greedy()
 
 
-def drawn(setting: Setting) -> Sampling | None:
+def drawn(setting: Conditions) -> Sampling | None:
     return setting.drawn()
 
 
-def first(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def first(setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]) -> str:
     return candidates[0].text
 
 
-def by_chance(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def by_chance(setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]) -> str:
     """One of the n answers, the same one for the same query and seed."""
     query = context.query
     chooser = random.Random(f"{setting.plan.seed}\0{query.user}\0{query.id}")
     return chooser.choice(list(candidates)).text
 
 
-def consensus(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def consensus(setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]) -> str:
     """Self-consistency: the answer given most often, or the medoid of free texts.
 
     Ties go to the earlier answer.
@@ -87,19 +87,21 @@ def medoid(texts: Sequence[str]) -> str:
     return max(counts, key=likeness)
 
 
-def usual_label(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def usual_label(setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]) -> str:
     """The user's most frequent label (a rating: their median)."""
     return majority(context, setting.task) or setting.fallback
 
 
 def neighbours_vote(
-    setting: Setting, context: QueryContext, candidates: Sequence[Candidate]
+    setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]
 ) -> str:
     """The most frequent label of the k most similar records (a rating: its median)."""
     return nearest_vote(context, setting.task, k=setting.plan.k) or setting.fallback
 
 
-def everyones_vote(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def everyones_vote(
+    setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]
+) -> str:
     """The same among the records of all users: the training users', and the user's own."""
     k = setting.plan.k
     near: list[tuple[float, History]] = []
@@ -119,6 +121,8 @@ def everyones_vote(setting: Setting, context: QueryContext, candidates: Sequence
     return nearest_vote(replace(context, history=merged), setting.task, k=k) or setting.fallback
 
 
-def opening_words(setting: Setting, context: QueryContext, candidates: Sequence[Candidate]) -> str:
+def opening_words(
+    setting: Conditions, context: QueryContext, candidates: Sequence[Candidate]
+) -> str:
     """What copying the query wins: its first words, 1.5 times the user's mean length."""
     return lead(context)

@@ -15,9 +15,9 @@ from hydra_cli.core.protocols import ChatModel, Progress, Recipe, Scorer, TextEn
 from hydra_cli.core.records import History, Record, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate, Source, Standing
+from hydra_cli.evaluation.conditions import Conditions
 from hydra_cli.evaluation.methods import RecipeUse
 from hydra_cli.evaluation.questions import EncodedTexts, Questions
-from hydra_cli.evaluation.setting import Setting
 from hydra_cli.pipeline import fitting
 from hydra_cli.pipeline.fitting import FitPlan, Fitting, Split, split, trainers
 from hydra_cli.pipeline.personalization import Personalization
@@ -91,7 +91,7 @@ def training_set(
     return TrainingSet(task, tuple(split(history, task, plan) for history in histories), plan)
 
 
-def labels_for(recipe: Recipe, setting: Setting, plan: TrainingPlan) -> SupervisionPlan:
+def labels_for(recipe: Recipe, setting: Conditions, plan: TrainingPlan) -> SupervisionPlan:
     """The labels that a recipe needs, on the evidence that its method shows."""
     answering = setting.plan.with_first_stage(recipe.first_stage)
     return SupervisionPlan(

@@ -21,7 +21,7 @@ from hydra_cli.core.files import name_of
 from hydra_cli.core.plan import MOST_ANSWERS
 from hydra_cli.core.verdicts import CONTROLS, UNTESTED, Answers, Code, Gain, Gate, Verdict
 
-Method = Literal[
+Pipeline = Literal[
     "plain", "rag", "rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt",
     "majority", "knn", "adapt0", "lead", "records", "reranked",
 ]  # fmt: skip
@@ -37,11 +37,11 @@ evidence. No LLM is asked by ``adapt0``, the adapter alone, nor by the controls
 outputs of the shown records themselves match, before and after reranking.
 """
 
-ASKED: tuple[Method, ...] = (
+ASKED: tuple[Pipeline, ...] = (
     "rag", "plain", "rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt"
 )  # fmt: skip
 """Pipelines with an LLM, in the order in which each must beat the best before it."""
-FREE: tuple[Method, ...] = ("adapt0", *CONTROLS)
+FREE: tuple[Pipeline, ...] = ("adapt0", *CONTROLS)
 """Those without, the same way."""
 
 PRICE = 0.005
@@ -72,7 +72,7 @@ class Outcome:
     """
 
     user: str
-    quality: Mapping[Method, float]
+    quality: Mapping[Pipeline, float]
 
 
 def decide(
@@ -111,17 +111,17 @@ def decide(
     )
 
 
-_RERANKED: dict[Method, Method] = {
+_RERANKED: dict[Pipeline, Pipeline] = {
     "rag": "rerank", "adapt1": "rerank+adapt1", "adapt": "rerank+adapt"
 }  # fmt: skip
 """Each pipeline with the reranker as well."""
-_ADAPTED: dict[Method, Method] = {
+_ADAPTED: dict[Pipeline, Pipeline] = {
     "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
 }  # fmt: skip
 """What each pipeline with the adapter would answer without it."""
 
 
-def _records(judge: _Judge, asked: Method) -> Verdict:
+def _records(judge: _Judge, asked: Pipeline) -> Verdict:
     """Whether records are shown: on unless the plain prompt is the best one."""
     shown = judge.best([m for m in ASKED if m != "plain"]) if asked == "plain" else asked
     if shown is None or not judge.ran(shown, "plain"):
@@ -131,7 +131,7 @@ def _records(judge: _Judge, asked: Method) -> Verdict:
     return replace(judge.verdict(False, shown, "plain"), code="harmful")
 
 
-def _answers(judge: _Judge, asked: Method | None, free: Method | None) -> Answers | None:
+def _answers(judge: _Judge, asked: Pipeline | None, free: Pipeline | None) -> Answers | None:
     """How many of the LLM's answers a query is worth; None where that is open.
 
     That is so for free text, and where nobody asked an LLM and no control is ahead.
@@ -153,21 +153,21 @@ class _Judge:
     others: Sequence[Outcome]
     many: int
 
-    def ran(self, *methods: Method) -> bool:
+    def ran(self, *methods: Pipeline) -> bool:
         return any(all(m in o.quality for m in methods) for o in (*self.own, *self.others))
 
-    def gain(self, method: Method, baseline: Method) -> Gain:
+    def gain(self, method: Pipeline, baseline: Pipeline) -> Gain:
         return gain_of(self.own, self.others, stage=method, baseline=baseline)
 
-    def calls(self, method: Method) -> int:
+    def calls(self, method: Pipeline) -> int:
         """LLM answers that a query costs."""
         if method in ("adapt", "rerank+adapt"):
             return self.many
         return int(method in ASKED)
 
-    def best(self, methods: Sequence[Method]) -> Method | None:
+    def best(self, methods: Sequence[Pipeline]) -> Pipeline | None:
         """The last one standing; None where none of them ran."""
-        found: Method | None = None
+        found: Pipeline | None = None
         for method in methods:
             if found is None:
                 found = method if self.ran(method) else None
@@ -175,7 +175,7 @@ class _Judge:
                 found = method
         return found
 
-    def beats(self, method: Method, baseline: Method) -> bool:
+    def beats(self, method: Pipeline, baseline: Pipeline) -> bool:
         """Whether the method is expected to win more than its further calls cost.
 
         A stage or control that asks for no more must win the price of one, so that
@@ -186,7 +186,7 @@ class _Judge:
                      if baseline in o.quality]  # fmt: skip
         return self.gain(method, baseline).mean > PRICE * _scale(qualities) * extra
 
-    def stage(self, used: Method, without: Mapping[Method, Method]) -> Verdict:
+    def stage(self, used: Pipeline, without: Mapping[Pipeline, Pipeline]) -> Verdict:
         """A stage's verdict, from the pipelines that have it with what they are without it.
 
         On where the one in use has it.
@@ -196,33 +196,33 @@ class _Judge:
         more = next((m for m, less in without.items() if less == used and self.ran(m, used)), None)
         return UNTESTED if more is None else self.verdict(False, more, used)
 
-    def adapter_alone(self, free: Method) -> Verdict:
+    def adapter_alone(self, free: Pipeline) -> Verdict:
         """The adapter's verdict where no LLM was asked: beside the hardest control."""
-        controls: list[Method] = [c for c in CONTROLS if self.ran("adapt0", c)]
+        controls: list[Pipeline] = [c for c in CONTROLS if self.ran("adapt0", c)]
         if not controls:
             return UNTESTED
         hardest = min(controls, key=lambda control: self.gain("adapt0", control).mean)
         return self.verdict(free == "adapt0", "adapt0", hardest)
 
-    def rival(self, used: Method) -> str:
+    def rival(self, used: Pipeline) -> str:
         """What is only named: the query's own opening words, where they do better."""
         ahead = self.ran(used, "lead") and self.gain(used, "lead").mean < 0.0
         return "lead" if ahead else ""
 
-    def verdict(self, on: bool, method: Method, baseline: Method) -> Verdict:
+    def verdict(self, on: bool, method: Pipeline, baseline: Pipeline) -> Verdict:
         gain = self.gain(method, baseline)
         code: Code = "won" if gain.probability >= SURE else "level"
         if not on:
             code = "harmful" if gain.probability < HARM else "unproven"
         return Verdict(on, code, method, baseline, gain, *self._means(method, baseline, gain))
 
-    def answers(self, n: int, method: Method, baseline: Method) -> Answers:
+    def answers(self, n: int, method: Pipeline, baseline: Pipeline) -> Answers:
         if not self.ran(method, baseline):
             return Answers(n, method)
         gain = self.gain(method, baseline)
         return Answers(n, method, baseline, gain, *self._means(method, baseline, gain))
 
-    def _means(self, method: Method, baseline: Method, gain: Gain) -> tuple[float, float]:
+    def _means(self, method: Pipeline, baseline: Pipeline, gain: Gain) -> tuple[float, float]:
         """Of both, over the user's own outcomes where there are any."""
         of = self.own if gain.own else self.others
         paired = [o.quality for o in of if method in o.quality and baseline in o.quality]
@@ -268,7 +268,7 @@ def kept_outcomes(held_out: Mapping[str, Any], evidence: str) -> tuple[Outcome, 
     return tuple(Outcome(user, _renamed(quality)) for user, quality in kept)
 
 
-def _renamed(quality: Mapping[Method, float]) -> Mapping[Method, float]:
+def _renamed(quality: Mapping[Pipeline, float]) -> Mapping[Pipeline, float]:
     """Cards before whole pipelines were compared: the adapter alone had no name of its own."""
     if "adapt" in quality and "rag" not in quality:
         return {"adapt0" if method == "adapt" else method: q for method, q in quality.items()}
@@ -276,7 +276,7 @@ def _renamed(quality: Mapping[Method, float]) -> Mapping[Method, float]:
 
 
 def gain_of(
-    own: Sequence[Outcome], others: Sequence[Outcome], *, stage: Method, baseline: Method
+    own: Sequence[Outcome], others: Sequence[Outcome], *, stage: Pipeline, baseline: Pipeline
 ) -> Gain:
     """What is believed of one user's gain, after the others' and the user's own outcomes.
 
@@ -303,7 +303,7 @@ def gain_of(
     return Gain(mean, math.sqrt(1.0 / posterior), len(mine), counted)
 
 
-def _difference(outcome: Outcome, stage: Method, baseline: Method) -> float | None:
+def _difference(outcome: Outcome, stage: Pipeline, baseline: Pipeline) -> float | None:
     if stage not in outcome.quality or baseline not in outcome.quality:
         return None
     return outcome.quality[stage] - outcome.quality[baseline]

@@ -15,7 +15,7 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.supervision import SupervisionPlan, sampling_for
 
 if TYPE_CHECKING:
-    from hydra_cli.modeling.gate import Method, Outcome
+    from hydra_cli.modeling.gate import Outcome, Pipeline
 
 
 def outcomes_of(
@@ -40,7 +40,7 @@ def outcomes_of(
 
     how = plan.answering
     reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[: how.k]) for e in examples]
-    qualities: list[dict[Method, float]] = []
+    qualities: list[dict[Pipeline, float]] = []
     for example, evidence in zip(examples, reranked, strict=True):
         quality = _without_llm(example, task)
         quality |= _from_answers(example, task, scorer_of(example.user))
@@ -84,7 +84,7 @@ def with_many_answers(
     if progress is not None:
         progress.start("comparing numbers of answers", len(requests))
     known, usage = list(outcomes), Usage()
-    method: Method = "rerank+adapt" if rerank else "adapt"
+    method: Pipeline = "rerank+adapt" if rerank else "adapt"
     for i, completion in chat.complete_many(requests):
         usage += completion.usage
         example = examples[i]
@@ -97,10 +97,10 @@ def with_many_answers(
     return known, usage
 
 
-def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float]:
+def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Pipeline, float]:
     if not task.closed:
         return {"lead": _grade(lead(example.context), example, task)}
-    found: dict[Method, float] = {}
+    found: dict[Pipeline, float] = {}
     if (label := majority(example.context, task)) is not None:
         found["majority"] = _grade(label, example, task)
     if (label := nearest_vote(example.context, task)) is not None:
@@ -108,9 +108,11 @@ def _without_llm(example: TrainingExample, task: TaskSpec) -> dict[Method, float
     return found
 
 
-def _from_answers(example: TrainingExample, task: TaskSpec, scorer: Scorer) -> dict[Method, float]:
+def _from_answers(
+    example: TrainingExample, task: TaskSpec, scorer: Scorer
+) -> dict[Pipeline, float]:
     """Plain, RAG and the adapter's choices, as far as answers were asked for."""
-    found: dict[Method, float] = {}
+    found: dict[Pipeline, float] = {}
     if example.plain is not None:
         found["plain"] = _grade(example.plain, example, task)
     if example.greedy is not None:
@@ -127,9 +129,9 @@ def _choices(
     greedy: str | None,
     candidates: Sequence[Candidate],
     task: TaskSpec,
-) -> list[tuple[Method, Sequence[Candidate]]]:
+) -> list[tuple[Pipeline, Sequence[Candidate]]]:
     """Which answers the adapter chooses from in each pipeline that has what it needs."""
-    found: list[tuple[Method, Sequence[Candidate]]] = []
+    found: list[tuple[Pipeline, Sequence[Candidate]]] = []
     if task.closed and not prefix:
         found.append(("adapt0", ()))
     if task.closed and greedy is not None:
@@ -152,7 +154,7 @@ def _ask_reranked(
     plan: SupervisionPlan,
     scorer_of: Callable[[str], Scorer],
     chat: ChatModel,
-    qualities: list[dict[Method, float]],
+    qualities: list[dict[Pipeline, float]],
     *,
     progress: Progress | None,
 ) -> Usage:

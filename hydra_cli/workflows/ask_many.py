@@ -34,7 +34,7 @@ class Drafted:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Asked:
     """A query as people write it: user and task may be left to the defaults."""
 
     text: str
@@ -42,10 +42,10 @@ class Question:
     task: str | None = None
 
 
-def question_of(query: str | Mapping[str, Any]) -> Question:
+def asked_of(query: str | Mapping[str, Any]) -> Asked:
     """The text, or the mapping's fields; DataError says what is wrong with it."""
     if isinstance(query, str):
-        return Question(query)
+        return Asked(query)
     unknown = [name for name in query if name not in (*FIELDS, "text")]
     if unknown:
         raise DataError(f"unknown field {unknown[0]!r}", hint=f"known: {', '.join(FIELDS)}")
@@ -61,7 +61,7 @@ def question_of(query: str | Mapping[str, Any]) -> Question:
         user, task = (checked_id(query.get(name), name) for name in ("user", "task"))
     except Rejected as refusal:
         raise DataError(str(refusal)) from refusal
-    return Question(text, user or None, task or None)
+    return Asked(text, user or None, task or None)
 
 
 def ask_many(

@@ -24,7 +24,7 @@ _FALSE = ("false", "no", "off", "0")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ShownSetting:
     """One setting as it is in force. ``given``: the config file names it."""
 
     key: str
@@ -32,29 +32,29 @@ class Setting:
     given: bool
 
 
-def show(settings: Settings) -> list[Setting]:
+def show(settings: Settings) -> list[ShownSetting]:
     """Every setting in force, and the keys of every task that isn't just a preset."""
     document = _read(settings.store)
-    found = [Setting(key, getattr(settings, key), key in document) for key in SETTABLE]
+    found = [ShownSetting(key, getattr(settings, key), key in document) for key in SETTABLE]
     given = given_task_keys(settings.store)
     for name, spec in sorted(settings.tasks.items()):
         if spec != PRESETS.get(name):
             found += [
-                Setting(f"tasks.{name}.{key}", value, key in given.get(name, ()))
+                ShownSetting(f"tasks.{name}.{key}", value, key in given.get(name, ()))
                 for key in TASK_KEYS
                 if (value := getattr(spec, key)) not in (None, ())
             ]
     return found
 
 
-def get(settings: Settings, key: str) -> Setting:
+def get(settings: Settings, key: str) -> ShownSetting:
     """One setting in force; NotFound for a name that is none."""
     if (place := _task_key(key)) is not None:
         name, task_key = place
         value = getattr(_known_task(settings, name), task_key)
-        return Setting(key, value, task_key in given_task_keys(settings.store).get(name, ()))
+        return ShownSetting(key, value, task_key in given_task_keys(settings.store).get(name, ()))
     _check_key(key)
-    return Setting(key, getattr(settings, key), key in _read(settings.store))
+    return ShownSetting(key, getattr(settings, key), key in _read(settings.store))
 
 
 def assign(store: Path, key: str, text: str) -> Any:

@@ -19,7 +19,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "demo"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DemoQuery:
     """A query that no history holds, and what its user would have answered."""
 
     user: str
@@ -29,27 +29,27 @@ class Question:
 
 
 QUESTIONS = (
-    Question(
+    DemoQuery(
         "ada",
         "headlines",
         "The library of York will open on Sundays from next month after two thousand readers "
         "signed a petition. Volunteers will run the desk, and the café will stay open until six.",
         "york library to open on sundays after a petition",
     ),
-    Question(
+    DemoQuery(
         "cleo",
         "headlines",
         "The ferry from Oban to the islands will sail twice as often this summer. The company has "
         "leased a second ship from Norway, and fares for residents stay as they are.",
         "Oban: Ferry to sail twice as often this summer",
     ),
-    Question(
+    DemoQuery(
         "eve",
         "tickets",
         "Since the last update the app shows an error whenever I upload a photo.",
         "P1",
     ),
-    Question(
+    DemoQuery(
         "greta",
         "replies",
         "The teapot arrived with a chipped spout. I have a photo.\nOrder 20977, Anna Berg",
@@ -74,7 +74,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    question: Question
+    question: DemoQuery
     ways: tuple[Way, ...]
     task: TaskSpec
     standing: Standing
@@ -87,7 +87,7 @@ class Comparison:
 
 
 def compare(
-    question: Question,
+    question: DemoQuery,
     task: TaskSpec,
     *,
     store: HistoryStore,

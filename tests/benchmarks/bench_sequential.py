@@ -15,11 +15,11 @@ from pathlib import Path
 
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
-from hydra_cli.core.sequential import Trace, calibrate, tradeoffs
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
 from tests.benchmarks.compare_scorers import TASKS, quality
 from tests.benchmarks.recorded import KeptVectors, Recorded, read_recorded
+from tests.benchmarks.stopping import Trace, calibrate, tradeoffs
 
 MARGINS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 

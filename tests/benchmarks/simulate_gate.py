@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hydra_cli.modeling.gate import PRICE, Method, Outcome, decide, gain_of
+from hydra_cli.modeling.gate import PRICE, Outcome, Pipeline, decide, gain_of
 
 NOISE = 0.3
 CALLS = 7
@@ -93,17 +93,19 @@ def claimed_and_true(draw: random.Random, *, worlds: int, users: int) -> tuple[f
 
     The best of several noisy means is too good to be true; shrinkage takes that back.
     """
-    names: tuple[Method, ...] = ("rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt")
+    names: tuple[Pipeline, ...] = ("rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt")
     believed = true = 0.0
     for _ in range(worlds):
-        means: dict[Method, float] = {"rag": 0.0} | {name: draw.gauss(0.0, 0.05) for name in names}
+        means: dict[Pipeline, float] = {"rag": 0.0} | {
+            name: draw.gauss(0.0, 0.05) for name in names
+        }
         outcomes = [
             Outcome(f"u{user}", {m: 0.5 + mean + draw.gauss(0, NOISE) for m, mean in means.items()})
             for user in range(users)
             for _ in range(4)
         ]
         gate = decide([], outcomes)
-        chosen: Method = "rag"
+        chosen: Pipeline = "rag"
         if gate.adapt:
             chosen = gate.verdicts["adapt"].method  # type: ignore[assignment]
         elif gate.rerank:

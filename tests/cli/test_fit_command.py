@@ -122,12 +122,8 @@ def test_how_many_answers_are_asked_for_is_told_in_words() -> None:
         f"none: the user's most frequent label answers, {better}": Answers(
             0, "majority", "adapt0", gain, 0.7, 0.6
         ),
-        f"none: the adapter does without, {better}": Answers(
-            0, "adapt0", "adapt", gain, 0.7, 0.6
-        ),
-        f"one: {better} (40 held-out": Answers(
-            1, "adapt1", "adapt0", gain, 0.7, 0.6
-        ),
+        f"none: the adapter does without, {better}": Answers(0, "adapt0", "adapt", gain, 0.7, 0.6),
+        f"one: {better} (40 held-out": Answers(1, "adapt1", "adapt0", gain, 0.7, 0.6),
         "8: right 7 times out of 10": Answers(8, "adapt", "adapt0", gain, 0.7, 0.6),
     }
     for expected, answers in told.items():

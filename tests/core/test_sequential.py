@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from hydra_cli.core.records import Candidate, Scored
 from hydra_cli.core.sequential import (
     StopRule,
-    Trace,
-    calibrate,
     draw_until_clear,
     margin,
-    tradeoffs,
 )
+from tests.benchmarks.stopping import Trace, calibrate, tradeoffs
 
 
 def by_number(candidates: Sequence[Candidate]) -> list[Scored[Candidate]]:

@@ -6,8 +6,8 @@ import pytest
 
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.evaluation.conditions import Conditions
 from hydra_cli.evaluation.methods import METHODS, parse_methods, suited
-from hydra_cli.evaluation.setting import Setting
 
 
 def test_all_are_all_but_the_slow_yardsticks() -> None:
@@ -35,7 +35,7 @@ def test_overrides_change_the_setting() -> None:
     (method,) = parse_methods("rag-bm25@k=1")
     assert method.name == "rag-bm25@k=1"
     assert method.base_name == "rag-bm25"
-    assert method.settle(Setting(PRESETS["LaMP_4"])).plan.k == 1
+    assert method.settle(Conditions(PRESETS["LaMP_4"])).plan.k == 1
     (method,) = parse_methods("consensus@k=2@n=16")
     assert (method.k, method.n) == (2, 16)
 

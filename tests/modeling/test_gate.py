@@ -10,8 +10,8 @@ import pytest
 
 from hydra_cli.core.verdicts import Gate
 from hydra_cli.modeling.gate import (
-    Method,
     Outcome,
+    Pipeline,
     decide,
     gain_of,
     kept_outcomes,
@@ -97,7 +97,7 @@ def test_answers_must_be_worth_their_calls() -> None:
 
 def test_a_label_that_no_answer_makes_better_needs_no_llm() -> None:
     others = crowd(20, rag=0.3, adapt0=0.6, majority=0.4, knn=0.4)
-    same: tuple[Method, ...] = ("adapt1", "adapt")
+    same: tuple[Pipeline, ...] = ("adapt1", "adapt")
     decision = decide(
         [],
         [

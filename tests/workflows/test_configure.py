@@ -53,7 +53,7 @@ def test_set_then_read(store: Path, key: str, text: str, value: object) -> None:
     assert configure.assign(store, key, text) == value
     settings = load_settings(store)
     assert getattr(settings, key) == value
-    assert configure.get(settings, key) == configure.Setting(key, value, True)
+    assert configure.get(settings, key) == configure.ShownSetting(key, value, True)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_broken_file_is_left_alone(store: Path) -> None:
 
 def test_show_tells_what_the_file_names(store: Path) -> None:
     found = {item.key: item for item in configure.show(load_settings(store))}
-    assert found["k"] == configure.Setting("k", 3, True)
+    assert found["k"] == configure.ShownSetting("k", 3, True)
     assert found["n"].given is False
     assert "store" not in found
 

@@ -240,9 +240,9 @@ def test_eval_on_a_store_fits_what_fit_would(
     tmp_path: Path, crowd: MemoryHistoryStore, task: TaskSpec, llm: bool
 ) -> None:
     """eval holds two records out of each user; fit finds a store without them."""
+    from hydra_cli.evaluation.conditions import Conditions
     from hydra_cli.evaluation.methods import METHODS
     from hydra_cli.evaluation.questions import build_contexts, from_store
-    from hydra_cli.evaluation.setting import Setting
     from hydra_cli.evaluation.training import (
         TrainingPlan,
         fit_users,
@@ -261,7 +261,7 @@ def test_eval_on_a_store_fits_what_fit_would(
     questions = from_store(crowd, task, hold_out=2)
     plan, use = TrainingPlan(llm=llm), METHODS["hydra-pers"].use
     assert use is not None
-    setting = Setting(task, LABELS.answering)
+    setting = Conditions(task, LABELS.answering)
     material = training_set(None, questions, HashEncoder(), plan)
     trained = train(
         RECIPE, material, labels_for(RECIPE, setting, plan), HashEncoder(), chat,

@@ -14,7 +14,7 @@ from hydra_cli.core.errors import ModelError
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.weights import Array, Weights
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
-from hydra_cli.modeling.hydra.pairs import STAGES, Stage
+from hydra_cli.modeling.hydra.pairs import STAGES, Scoring
 
 OPEN_BASES = 2
 """Bases kept in memory: one is two encoders, 180 MB with MiniLM-L6."""
@@ -24,12 +24,12 @@ class OpenBases:
     """The encoders of the bases used last: scoring many users loads a base once."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[str, dict[Stage, PairEncoder]] = OrderedDict()
+        self._open: OrderedDict[str, dict[Scoring, PairEncoder]] = OrderedDict()
         self._lock = threading.Lock()
 
     def encoders(
         self, base: Weights, recipe: str, encoder: TextEncoder
-    ) -> dict[Stage, PairEncoder]:
+    ) -> dict[Scoring, PairEncoder]:
         """An encoder for each stage that the base was trained for."""
         if base.card.recipe != recipe:
             raise ModelError(
@@ -51,8 +51,8 @@ class OpenBases:
             return self._open[key]
 
 
-def _load(base: Weights, encoder: TextEncoder) -> dict[Stage, PairEncoder]:
-    opened: dict[Stage, PairEncoder] = {}
+def _load(base: Weights, encoder: TextEncoder) -> dict[Scoring, PairEncoder]:
+    opened: dict[Scoring, PairEncoder] = {}
     for stage in STAGES:
         if tensors := part_of(base, f"{stage}.encoder."):
             opened[stage] = PairEncoder(encoder, int(base.card.settings["pair_tokens"]))

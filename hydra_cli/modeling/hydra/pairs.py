@@ -10,8 +10,8 @@ from typing import Literal
 from hydra_cli.core.records import Query, Record, TrainingExample
 from hydra_cli.core.tasks import TaskSpec
 
-Stage = Literal["rerank", "adapt"]
-STAGES: tuple[Stage, ...] = ("rerank", "adapt")
+Scoring = Literal["rerank", "adapt"]
+STAGES: tuple[Scoring, ...] = ("rerank", "adapt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LabelledPair:
 
 
 def stage_pairs(
-    stage: Stage, examples: Sequence[TrainingExample], task: TaskSpec
+    stage: Scoring, examples: Sequence[TrainingExample], task: TaskSpec
 ) -> list[LabelledPair]:
     """Every labelled pair of a stage; examples without its supervision give none."""
     return rerank_pairs(examples) if stage == "rerank" else adapt_pairs(examples, task)
@@ -96,7 +96,7 @@ def answer_text(text: str, query: Query, task: TaskSpec) -> str:
     return task.parse(text, query.labels) or text
 
 
-def count_pairs(stage: Stage, pairs: Sequence[LabelledPair]) -> dict[str, int]:
+def count_pairs(stage: Scoring, pairs: Sequence[LabelledPair]) -> dict[str, int]:
     """What a card says about a stage's supervision."""
     return {
         f"{stage}_pairs": len(pairs),

@@ -16,7 +16,7 @@ from hydra_cli.core.weights import Array, Card, Weights
 from hydra_cli.modeling.hydra.bases import OpenBases, part_of, under
 from hydra_cli.modeling.hydra.heads import HeadTensors, log_odds, stack
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
-from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs, stage_pairs
+from hydra_cli.modeling.hydra.pairs import STAGES, Scoring, count_pairs, stage_pairs
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.hydra.training import DenseSettings, fit_heads, train_together
 
@@ -130,10 +130,10 @@ class HydraRecipe:
             heads[stage] = _DenseStage(own or self._population(base, stage))
         return PairScorer(task, encoders, heads)
 
-    def _encoders(self, base: Weights, encoder: TextEncoder) -> dict[Stage, PairEncoder]:
+    def _encoders(self, base: Weights, encoder: TextEncoder) -> dict[Scoring, PairEncoder]:
         return self._bases.encoders(base, self.name, encoder)
 
-    def _population(self, base: Weights, stage: Stage) -> HeadTensors:
+    def _population(self, base: Weights, stage: Scoring) -> HeadTensors:
         return dict(part_of(base, f"{stage}.head."))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from hydra_cli.core.records import Candidate, QueryContext, Record, Scored, T
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
-from hydra_cli.modeling.hydra.pairs import Stage, answer_text, record_text
+from hydra_cli.modeling.hydra.pairs import Scoring, answer_text, record_text
 
 
 class StageHead(Protocol):
@@ -30,8 +30,8 @@ class PairScorer:
     def __init__(
         self,
         task: TaskSpec,
-        encoders: Mapping[Stage, PairEncoder],
-        heads: Mapping[Stage, StageHead],
+        encoders: Mapping[Scoring, PairEncoder],
+        heads: Mapping[Scoring, StageHead],
     ) -> None:
         self._task = task
         self._encoders = encoders
@@ -59,7 +59,7 @@ class PairScorer:
 
     @torch.no_grad()
     def _scores(
-        self, stage: Stage, context: QueryContext, texts: Sequence[str]
+        self, stage: Scoring, context: QueryContext, texts: Sequence[str]
     ) -> list[float] | None:
         """Scores in the texts' order; equal texts are read once. None: no such stage."""
         if stage not in self._encoders or not texts:

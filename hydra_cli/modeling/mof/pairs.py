@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from hydra_cli.core.records import TrainingExample
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.modeling.hydra.pairs import LabelledPair, Stage, adapt_pairs, answer_text
+from hydra_cli.modeling.hydra.pairs import LabelledPair, Scoring, adapt_pairs, answer_text
 from hydra_cli.modeling.hydra.pairs import stage_pairs as dense_pairs
 
 
 def stage_pairs(
-    stage: Stage, examples: Sequence[TrainingExample], task: TaskSpec
+    stage: Scoring, examples: Sequence[TrainingExample], task: TaskSpec
 ) -> list[LabelledPair]:
     """Every labelled pair of a stage; examples without its supervision give none."""
     if stage == "rerank":

@@ -16,7 +16,7 @@ from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.weights import Array, Card, Weights
 from hydra_cli.modeling.hydra.bases import OpenBases, part_of, under
 from hydra_cli.modeling.hydra.pair_encoder import PairEncoder
-from hydra_cli.modeling.hydra.pairs import STAGES, Stage, count_pairs
+from hydra_cli.modeling.hydra.pairs import STAGES, Scoring, count_pairs
 from hydra_cli.modeling.hydra.recipe import BM25_TEN
 from hydra_cli.modeling.hydra.scoring import PairScorer
 from hydra_cli.modeling.mof.histories import router_rows
@@ -166,13 +166,13 @@ def mixtures_of(router: Router, histories: Sequence[History], encoder: TextEncod
     return torch.where(empty[:, None], uniform(), mixtures)
 
 
-def _facets(base: Weights, stage: Stage, encoder: TextEncoder) -> FacetHeads:
+def _facets(base: Weights, stage: Scoring, encoder: TextEncoder) -> FacetHeads:
     facets = FacetHeads(encoder.dimension)
     _load(facets, base, f"{stage}.facets.")
     return facets.eval()
 
 
-def _router(base: Weights, stage: Stage, encoder: TextEncoder) -> Router:
+def _router(base: Weights, stage: Scoring, encoder: TextEncoder) -> Router:
     router = Router(encoder.dimension)
     _load(router, base, f"{stage}.router.")
     return router.eval()

@@ -18,7 +18,7 @@ SUMMARY_RECORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Conditions:
     """One seed's settings, shared by all methods of a run.
 
     ``fallback`` is the label for a user without records: the training users'
