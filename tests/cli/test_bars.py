@@ -78,4 +78,4 @@ def test_every_step_of_ask_has_a_total(filled: Path, tiny_encoder_path: Path) ->
 
 def test_no_terminal_no_bars(filled: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["users"]) == 0
-    assert capfd.readouterr().err == "1 users, 3 records\n"
+    assert capfd.readouterr().err == "1 user, 3 records\n"

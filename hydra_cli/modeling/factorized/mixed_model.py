@@ -39,6 +39,9 @@ NEAR = 0.3
 MOST_RECORDS = 800
 """Newest records of a user that are read."""
 
+MOST_KNOWN = 50_000
+"""Texts whose population's answer is kept."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixedModel:
@@ -66,13 +69,24 @@ class MixedModel:
 
     def population(self, texts: Sequence[str], vectors: Floats32, keys: Sequence[int]) -> Floats:
         """What everybody makes of the texts (n, m)."""
-        new = [i for i, key in enumerate(keys) if key not in self._known]
+        found = {key: self._known[key] for key in keys if key in self._known}
+        new = {key: i for i, key in enumerate(keys) if key not in found}
         if new:
-            words = bags([texts[i] for i in new], self.rarity) @ self.words
-            found = self.mean + vectors[new] @ self.vectors + words
-            found = found + self.items.effect([keys[i] for i in new])
-            self._known.update(zip((keys[i] for i in new), found.astype(np.float64), strict=True))
-        return np.stack([self._known[key] for key in keys])
+            rows = list(new.values())
+            words = bags([texts[i] for i in rows], self.rarity)
+            effects = self.items.effect(list(new))
+            made = {
+                # Row by row: a product of many rows rounds by how many there are.
+                key: (self.mean + vectors[i] @ self.vectors + bag @ self.words + effect).astype(
+                    np.float64
+                )
+                for (key, i), bag, effect in zip(new.items(), words, effects, strict=True)
+            }
+            if len(self._known) > MOST_KNOWN:
+                self._known.clear()
+            self._known.update(made)
+            found.update(made)
+        return np.stack([found[key] for key in keys])
 
     def predict(self, history: History, text: str, vector: Floats32) -> tuple[Floats, float]:
         """The expected target (m,) of a text that is newer than the history, and its variance."""
