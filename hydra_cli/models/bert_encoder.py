@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,10 +212,16 @@ class Bert:
 
 def _one_thread() -> AbstractContextManager[Any]:
     """BLAS on one thread: products this small are slower on several, beside other work 80 times."""
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    limits: AbstractContextManager[Any] = _threads().limit(limits=1, user_api="blas")
     return limits
+
+
+@lru_cache(maxsize=1)
+def _threads() -> Any:
+    """The process's BLAS, looked for once: that takes as long as a short text."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def gelu(x: Floats) -> Floats:

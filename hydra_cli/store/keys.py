@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from hashlib import blake2b, sha256
 
 import numpy as np
@@ -23,6 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _LENGTH = struct.Struct(">Q").pack
 
 
+@lru_cache(maxsize=16_384)
 def key_of(*parts: str) -> int:
     """A signed 64-bit hash of the parts; ("ab", "c") and ("a", "bc") differ."""
     return int.from_bytes(_hashed(_framed(parts)), "big", signed=True)

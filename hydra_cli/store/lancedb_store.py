@@ -58,6 +58,7 @@ class LanceHistoryStore(OpenTables):
     def __init__(self, folder: StoreFolder) -> None:
         super().__init__(folder)
         self._histories: KeptReads[list[Record]] = KeptReads()
+        self._tasks_of: KeptReads[list[tuple[str, int]]] = KeptReads()
         self._vectors: KeptReads[Mapping[int, tuple[Vectors, Vectors | None]]] = KeptReads()
 
     @classmethod
@@ -187,6 +188,10 @@ class LanceHistoryStore(OpenTables):
 
     def tasks_of(self, user: str) -> list[tuple[str, int]]:
         """The user's tasks with their number of records, most first."""
+        version = self.read(lambda: self.version(tables.RECORDS))
+        return list(self._tasks_of.get(version, user, lambda: self._counted(user)))
+
+    def _counted(self, user: str) -> list[tuple[str, int]]:
         where = f"user_key = {key_of(user)}"
         rows = self.read(lambda: self._filtered(tables.RECORDS, where, ["user", "task"]))
         counts = rows.filter(pc.equal(rows["user"], user))["task"].value_counts().to_pylist()
