@@ -14,6 +14,7 @@ import pytest
 from hydra_cli.cli.app import run
 from hydra_cli.store.lancedb_store import LanceHistoryStore
 from tests.llm.fault_server import Call, FaultServer, Reply
+from tests.signals import heed_interrupts
 
 
 @pytest.mark.parametrize("command", ["ask", "eval"])
@@ -36,6 +37,7 @@ def test_ctrl_c_while_the_llm_is_asked(
                 *(sys.executable, "-m", "hydra_cli", *asked, "--model", "openai/x"),
                 *("--encoder", str(tiny_encoder_path)),
             ],
+            preexec_fn=heed_interrupts,
             env={**os.environ, "OPENAI_API_BASE": server.url, "HYDRA_PERS_HOME": str(home)},
             stderr=subprocess.PIPE,
             text=True,
@@ -107,6 +109,7 @@ def test_doctor_tells_what_was_left_until_it_is_run_again(
         assert run(ingest) == 0
     with subprocess.Popen(
         [sys.executable, "-c", LATE, *arguments],
+        preexec_fn=heed_interrupts,
         env={**os.environ, "HYDRA_PERS_HOME": str(home)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

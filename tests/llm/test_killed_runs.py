@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.llm.fault_server import Call, FaultServer, Reply, answers
+from tests.signals import heed_interrupts
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,7 @@ def start(server: FaultServer, store: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(store)],
         env=environment,
+        preexec_fn=heed_interrupts,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
