@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import HydraError
@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from hydra_cli.pipeline.answering import Draft
     from hydra_cli.pipeline.supervision import SupervisionPlan
     from hydra_cli.store.archives import Manifest
+    from hydra_cli.store.importing import Imported
     from hydra_cli.store.scope import Erased
     from hydra_cli.workflows.ask_many import Drafted
     from hydra_cli.workflows.fit import FitPlan, FitReport
-    from hydra_cli.workflows.ingest import IngestReport
+    from hydra_cli.workflows.ingest import IngestOptions, IngestReport, RejectLog
     from hydra_cli.workflows.pricing import Price
+    from hydra_cli.workflows.reindex import Reindexed
 
 
 class Hydra(Warm):
@@ -122,14 +124,16 @@ class Hydra(Warm):
         task: str | None = None,
         user: str | None = None,
         kind: str | None = None,
+        **reading: Any,
     ) -> IngestReport:
         """Read files, or records given as mappings, into the store; twice adds nothing.
 
-        ``columns`` maps fields to columns: ``{"user": "agent", "output": "reply"}``.
-        DataError where no source has a usable record.
+        ``columns`` maps fields to columns: ``{"user": "agent", "output": "reply"}``;
+        ``reading`` are the command's other options: ``update=True``, ``encoding="cp1252"``,
+        ``time_format``, ``keep=["channel"]``, ``restore=True``. DataError where no source
+        has a usable record.
         """
         from hydra_cli.workflows import ingest_setup
-        from hydra_cli.workflows.ingest import ingest
 
         mapped = ",".join(f"{name}={column}" for name, column in (columns or {}).items())
         given = [source for source in sources if isinstance(source, Mapping)]
@@ -138,14 +142,31 @@ class Hydra(Warm):
         found: list[Path | None] = [None] if given else []
         if paths:
             found += ingest_setup.sources(paths, self.settings, io.BytesIO())[0]
+        options = ingest_setup.options(mapped, task=task, user=user, **reading)
+        return self.ingest_sources(found, io.BytesIO(lines.encode()), options, kind=kind)
+
+    def ingest_sources(
+        self,
+        sources: Sequence[Path | None],
+        stdin: BinaryIO,
+        options: IngestOptions,
+        *,
+        kind: str | None = None,
+        rejects: RejectLog | None = None,
+    ) -> IngestReport:
+        """``ingest`` of sources that were found already, None being ``stdin``."""
+        from hydra_cli.workflows import ingest_setup
+        from hydra_cli.workflows.ingest import ingest
+
         report = ingest(
-            found,
+            sources,
             self.store,
             ingest_setup.learner(self.settings, self.store, ingest_setup.given_kind(kind)),
             self.settings.tasks,
-            options=ingest_setup.options(mapped, task=task, user=user, restore=False),
-            stdin=io.BytesIO(lines.encode()),
+            options=options,
+            stdin=stdin,
             progress=self._watched(),
+            rejects=rejects,
         )
         self._reload_tasks()
         return report
@@ -185,6 +206,24 @@ class Hydra(Warm):
         from hydra_cli.workflows.transfer import export_users
 
         return export_users(self.store, Path(target), users, format)
+
+    def import_archive(self, source: str | Path, *, restore: bool = False) -> Imported:
+        """Add what ``export`` wrote; what is there already stays.
+
+        ``restore`` also takes records that were forgotten before.
+        """
+        return self.store.import_archive(Path(source).expanduser(), restore=restore)
+
+    def reindex(self) -> Reindexed:
+        """Embed every record from its text, with the encoder that the settings name."""
+        from hydra_cli.workflows.reindex import reindex
+
+        return reindex(
+            self.store,
+            self._open_encoder(),
+            closed=lambda task: self.settings.spec(task).closed,
+            progress=self._watched(),
+        )
 
     # -- learning and answering
 

@@ -79,13 +79,12 @@ def ingest(
 
     Example: hydra-pers ingest tickets.csv --map input=body,output=label,user=agent
     """
+    from hydra_cli.api import Hydra
     from hydra_cli.cli.progress import OPENING, progress_bar
     from hydra_cli.cli.render import say
-    from hydra_cli.wiring import load_settings, open_store
+    from hydra_cli.wiring import load_settings
     from hydra_cli.workflows import ingest_setup
-    from hydra_cli.workflows.ingest import ingest as run
 
-    settings = load_settings(store)
     options = ingest_setup.options(
         ",".join(columns or ()),
         task=task,
@@ -96,23 +95,15 @@ def ingest(
         time_format=time_format,
         keep=keep or (),
     )
-    sources, stdin = ingest_setup.sources(paths, settings, sys.stdin.buffer)
-    known = ingest_setup.given_kind(kind)
+    # Refused before the store is opened, or made.
+    sources, stdin = ingest_setup.sources(paths, load_settings(store), sys.stdin.buffer)
+    ingest_setup.given_kind(kind)
     with (
         ingest_setup.reject_log(rejects, sources, sys.stdout) as log,
         progress_bar(OPENING) as progress,
+        Hydra.open(store, progress=progress) as hydra,
     ):
-        opened = open_store(settings, create=True)
-        report = run(
-            sources,
-            opened,
-            ingest_setup.learner(settings, opened, known),
-            settings.tasks,
-            options=options,
-            stdin=stdin,
-            progress=progress,
-            rejects=log,
-        )
+        report = hydra.ingest_sources(sources, stdin, options, kind=kind, rejects=log)
     for line in _talk(report):
         say(line)
     _print(report, as_json=json, after_rejects=rejects == Path("-"))

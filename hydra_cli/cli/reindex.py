@@ -14,22 +14,18 @@ def reindex(
     """
     from dataclasses import asdict
 
-    from hydra_cli.cli.progress import progress_bar
+    from hydra_cli.api import Hydra
+    from hydra_cli.cli.progress import OPENING, progress_bar
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.core.counting import counted
-    from hydra_cli.wiring import load_settings, open_encoder, open_store
-    from hydra_cli.workflows.reindex import reindex as run
+    from hydra_cli.wiring import load_settings
 
     configured = load_settings(store)
-    settings = configured.override(encoder=encoder)
-    opened = open_store(settings)
-    with progress_bar() as bar:
-        done = run(
-            opened,
-            open_encoder(settings),
-            closed=lambda task: settings.spec(task).closed,
-            progress=bar,
-        )
+    with (
+        progress_bar(OPENING) as bar,
+        Hydra.open(store, create=False, progress=bar, encoder=encoder) as hydra,
+    ):
+        done, settings = hydra.reindex(), hydra.settings
     if json:
         print_json(asdict(done))
     say(f"embedded {counted(done.records, 'record')} with {done.encoder}")

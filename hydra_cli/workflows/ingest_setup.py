@@ -34,7 +34,7 @@ def options(
     *,
     task: str | None,
     user: str | None,
-    restore: bool,
+    restore: bool = False,
     update: bool = False,
     encoding: str | None = None,
     time_format: str | None = None,
