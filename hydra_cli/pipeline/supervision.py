@@ -36,7 +36,7 @@ from hydra_cli.core.similarity import grade
 from hydra_cli.core.tasks import TaskSpec
 
 if TYPE_CHECKING:
-    from hydra_cli.core.records import Vectors
+    pass
 
 TOP_P = 0.95
 
@@ -101,13 +101,6 @@ def pseudo_queries(
 def query_of(record: Record, task: TaskSpec) -> Query:
     """A record's input as a query; its output stays behind."""
     return Query(record.user, record.id, task.name, record.input, labels=task.labels)
-
-
-def example_from_query(
-    query: Query, vector: Vectors, history: History, reference: str
-) -> TrainingExample:
-    """A real query with its reference, later than the whole history."""
-    return TrainingExample(QueryContext(query, vector, history), reference)
 
 
 def supervise(

@@ -35,7 +35,6 @@ _REASONS = 1000
 _ALLOCATIONS = 100_000
 TOLERATED = 0.02
 """The share of rows that may be rejected before an ingest counts as incomplete."""
-_TAKEN = "the id is taken by other content (--update replaces it)"
 
 
 class RejectLog(Protocol):

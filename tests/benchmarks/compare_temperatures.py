@@ -29,7 +29,7 @@ from hydra_cli.evaluation.questions import build_contexts
 from hydra_cli.evaluation.training import TrainingPlan, training_set
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
-from hydra_cli.pipeline.supervision import SupervisionPlan, example_from_query, supervise
+from hydra_cli.pipeline.supervision import SupervisionPlan, supervise
 from hydra_cli.wiring import open_chat
 from hydra_cli.workflows.evaluate import DataLimits, read_files, suite_files
 
@@ -124,12 +124,7 @@ def load(
     read = read_files(files, PRESETS, DataLimits(queries=queries))
     contexts, _ = build_contexts(read.questions, encoder)
     dev = [
-        example_from_query(
-            context.query,
-            context.vector,
-            context.history,
-            read.questions.references[context.query.user, context.query.id],
-        )
+        TrainingExample(context, read.questions.references[context.query.user, context.query.id])
         for context in contexts
     ]
     plan = TrainingPlan(examples=train, held_out=0)
