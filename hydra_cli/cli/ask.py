@@ -185,10 +185,10 @@ def show_messages(messages: Any, as_json: bool) -> None:
 
 
 def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seconds: float) -> None:
-    from hydra_cli.cli import words
-    from hydra_cli.cli.answer_json import as_mapping
     from hydra_cli.cli.render import print_json, print_table, printable, say
     from hydra_cli.cli.render_usage import usage_line
+    from hydra_cli.shown import words
+    from hydra_cli.shown.answer_json import as_mapping
 
     if as_json:
         print_json(as_mapping(answer, task, seconds))

@@ -118,10 +118,10 @@ def _answer(
     options: dict[str, Any],
 ) -> int:
     """Write the queries' lines as they come; how many of them hold an error."""
-    from hydra_cli.cli.answer_json import as_mapping
     from hydra_cli.cli.render_usage import usage_line
     from hydra_cli.core.errors import HydraError
     from hydra_cli.core.records import Usage
+    from hydra_cli.shown.answer_json import as_mapping
     from hydra_cli.workflows.query_file import as_line, error_fields
 
     done = failed = 0

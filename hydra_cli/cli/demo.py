@@ -163,8 +163,8 @@ def compare_all(store: Path, model: str) -> list[Comparison]:
 
 def show(comparisons: Sequence[Comparison]) -> None:
     """Each query with its answers and the user's own below; then what helped."""
-    from hydra_cli.cli import words
     from hydra_cli.cli.render import printable
+    from hydra_cli.shown import words
     from hydra_cli.workflows.demo import verdict
 
     typer.echo("Queries that no history holds, answered in three ways:\n")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hydra_cli.cli import words
 from hydra_cli.core.verdicts import STAGES, Gate, Stage
+from hydra_cli.shown import words
 
 if TYPE_CHECKING:
     from hydra_cli.core.tasks import TaskSpec

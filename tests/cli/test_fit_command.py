@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hydra_cli.cli import words
 from hydra_cli.cli.app import run
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Answers, Gain, Verdict
+from hydra_cli.shown import words
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
 
 TEXTS = TaskSpec("replies", "generation", "")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from hydra_cli.cli import words
 from hydra_cli.core.records import Answer
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.shown import words
 
 
 def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server over one warm ``Hydra``. Needs the extra ``[serve]``."""

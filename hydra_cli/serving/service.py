@@ -1,0 +1,41 @@
+"""What every route of a running server shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from hydra_cli.api import Hydra
+
+Unknown = Literal["plain", "refuse"]
+"""What an unknown user gets: the plain answer, or a 404."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """How a server is run; the options of ``hydra-pers serve``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8642
+    unknown: Unknown = "plain"
+    body_bytes: int = 4 * 1024 * 1024
+    """The largest body that is read; larger ones are a 413."""
+    per_minute: int = 600
+    """Requests a key may make in a minute; more are a 429. 0: no limit."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may call, besides the server's own: ``https://chat.example``."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the server may be called, besides loopback's and ``host``."""
+    ping_seconds: float = 10.0
+    """Silence in a stream after which a comment is sent."""
+    drain_seconds: float = 30.0
+    """How long requests may go on after SIGTERM."""
+
+
+@dataclass(slots=True)
+class Service:
+    """One open ``Hydra`` and how it is served. Routes find it in ``request.app.state.service``."""
+
+    hydra: Hydra
+    options: ServeOptions
