@@ -7,16 +7,13 @@ answers came: how many calls it would have saved, at what loss of quality.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from hydra_cli.core.records import Candidate, Scored
 
 Score = Callable[[Sequence[Candidate]], Sequence[Scored[Candidate]]]
 """Candidates, scored; higher is better. A score may depend on the other candidates."""
-
-Draw = Callable[[int], Sequence[Candidate]]
-"""All candidates up to the given number, those of earlier steps first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +47,16 @@ def margin(scored: Sequence[Scored[Candidate]]) -> float:
 
 
 def draw_until_clear(
-    draw: Draw, score: Score, *, most: int, rule: StopRule
-) -> list[Scored[Candidate]]:
-    """The scored candidates, best first, of which there are as few as the rule allows.
+    score: Score, *, most: int, rule: StopRule
+) -> Generator[int, Sequence[Candidate], list[Scored[Candidate]]]:
+    """Yields how many candidates are wanted, is sent all of them, those of earlier steps first.
 
-    ``draw`` may return fewer than it was asked for; then that is the end.
-    Ties go to the candidate that came first.
+    The scored candidates come back, best first, as few as the rule allows. Where fewer
+    are sent than were wanted, that is the end. Ties go to the candidate that came first.
     """
     scored: list[Scored[Candidate]] = []
     for count in rule.counts(most):
-        candidates = list(draw(count))
+        candidates = yield count
         scored = list(score(candidates))
         if len(candidates) < count or rule.settled(scored):
             break

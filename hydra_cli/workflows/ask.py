@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -109,34 +109,88 @@ def answer_draft(
 
     ``progress`` advances by the LLM's answers.
     """
-    drawn = _Drawn(chat, drafted, watch, progress or Silent(), first)
+    steps = Answering(drafted, chat.name, watch, progress)
+    while (request := steps.request) is not None:
+        completion, first = first, None
+        if completion is None:
+            with watch.stage("generate"):
+                completion = chat.complete(request)
+        steps.take(completion)
+    return steps.answer
 
-    def score(answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
-        with watch.stage("adapt"):
-            return drafted.choose(answers)
 
-    n = drafted.answers
-    if not n:
-        candidates = score(())
-    elif (rule := drafted.stop_rule) is not None:
-        candidates = draw_until_clear(drawn, score, most=n, rule=rule)
-    else:
-        candidates = score(drawn(n))
-    return Answer(
-        text=drafted.text_of(candidates),
-        query=drafted.context.query,
-        candidates=tuple(candidates),
-        evidence=drafted.evidence,
-        standing=drafted.personal.standing,
-        usage=drawn.usage,
-        seconds=watch.seconds,
-        details={
-            "answers": list(drawn.texts),
-            "model": chat.name if drafted.request else None,
-            "answer_tokens": drafted.request.sampling.max_tokens if drafted.request else None,
-            "messages": drafted.request.messages if drafted.request else (),
-        },
-    )
+class Answering:
+    """A draft's way to its answer, whoever asks the LLM and however long it takes.
+
+    ``request`` is what is to be asked next, and ``take`` receives what it brought;
+    once there is nothing more to ask, ``answer`` is there.
+    """
+
+    def __init__(
+        self,
+        drafted: Draft,
+        model: str,
+        watch: Stopwatch,
+        progress: Progress | None = None,
+    ) -> None:
+        self.request: ChatRequest | None = None
+        self._drafted = drafted
+        self._model = model
+        self._watch = watch
+        self._progress = progress or Silent()
+        self._usage = Usage()
+        self._texts: tuple[str, ...] = ()
+        self._chosen: list[Scored[Candidate]] = []
+        self._steps = self._walk()
+        self._go(None)
+
+    def take(self, completion: Completion) -> None:
+        """What the LLM answered to ``request``; its candidates are scored here."""
+        self._usage += completion.usage
+        self._progress.advance(len(completion.texts) - len(self._texts))
+        self._texts = completion.texts
+        self._go(completion.candidates)
+
+    @property
+    def answer(self) -> Answer:
+        """The winner, with everything that led to it."""
+        drafted = self._drafted
+        return Answer(
+            text=drafted.text_of(self._chosen),
+            query=drafted.context.query,
+            candidates=tuple(self._chosen),
+            evidence=drafted.evidence,
+            standing=drafted.personal.standing,
+            usage=self._usage,
+            seconds=self._watch.seconds,
+            details={
+                "answers": list(self._texts),
+                "model": self._model if drafted.request else None,
+                "answer_tokens": drafted.request.sampling.max_tokens if drafted.request else None,
+                "messages": drafted.request.messages if drafted.request else (),
+            },
+        )
+
+    def _walk(self) -> Generator[int, Sequence[Candidate], list[Scored[Candidate]]]:
+        """Yields how many answers are wanted, those of earlier steps among them."""
+        n = self._drafted.answers
+        if not n:
+            return self._score(())
+        if (rule := self._drafted.stop_rule) is not None:
+            return (yield from draw_until_clear(self._score, most=n, rule=rule))
+        return self._score((yield n))
+
+    def _go(self, candidates: Sequence[Candidate] | None) -> None:
+        try:
+            count = next(self._steps) if candidates is None else self._steps.send(candidates)
+        except StopIteration as done:
+            self.request, self._chosen = None, done.value
+        else:
+            self.request = self._drafted.request_for(count)
+
+    def _score(self, answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
+        with self._watch.stage("adapt"):
+            return self._drafted.choose(answers)
 
 
 def first_request(drafted: Draft) -> ChatRequest | None:
@@ -145,26 +199,3 @@ def first_request(drafted: Draft) -> ChatRequest | None:
     if drafted.request is None or rule is None:
         return drafted.request
     return drafted.request_for(rule.counts(drafted.answers)[0])
-
-
-@dataclass(slots=True)
-class _Drawn:
-    """The answers to one draft so far; asking for more tops them up."""
-
-    chat: ChatModel
-    draft: Draft
-    watch: Stopwatch
-    progress: Progress
-    first: Completion | None = None
-    texts: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-
-    def __call__(self, count: int) -> tuple[Candidate, ...]:
-        completion, self.first = self.first, None
-        if completion is None:
-            with self.watch.stage("generate"):
-                completion = self.chat.complete(self.draft.request_for(count))
-        self.usage += completion.usage
-        self.progress.advance(len(completion.texts) - len(self.texts))
-        self.texts = completion.texts
-        return completion.candidates

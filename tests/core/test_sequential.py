@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra_cli.core import sequential
 from hydra_cli.core.records import Candidate, Scored
-from hydra_cli.core.sequential import (
-    StopRule,
-    draw_until_clear,
-    margin,
-)
+from hydra_cli.core.sequential import Score, StopRule, margin
 from tests.benchmarks.stopping import Trace, calibrate, tradeoffs
 
 
 def by_number(candidates: Sequence[Candidate]) -> list[Scored[Candidate]]:
     """The text is the score."""
     return [Scored(candidate, float(candidate.text)) for candidate in candidates]
+
+
+def draw_until_clear(
+    draw: Callable[[int], Sequence[Candidate]], score: Score, *, most: int, rule: StopRule
+) -> list[Scored[Candidate]]:
+    """The steps, with ``draw`` as the LLM."""
+    steps = sequential.draw_until_clear(score, most=most, rule=rule)
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(draw(wanted))
+    except StopIteration as done:
+        found: list[Scored[Candidate]] = done.value
+        return found
 
 
 def numbered(*scores: float) -> list[Candidate]:
