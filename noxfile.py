@@ -35,7 +35,7 @@ def full_python(session: nox.Session) -> str:
     if not Path(python).is_file():
         session.run(sys.executable, "-m", "venv", str(folder), external=True)
     pip = (python, "-m", "pip", "install", "--quiet", "-c", "constraints.txt")
-    session.run(*pip, "-e", ".[dev]", external=True)
+    session.run(*pip, "-e", ".[dev,serve]", external=True)
     return python
 
 
@@ -132,8 +132,9 @@ def lock(session: nox.Session) -> None:
     by_hand = Path(session.create_tmp(), "by-hand.txt").resolve()
     by_hand.write_text("\n".join(LOCKED_BY_HAND) + "\n", "utf-8")
     session.run(
-        *("uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal"),
-        *("--python-version", "3.10", "--constraint", str(by_hand), "--no-annotate", "--quiet"),
+        *("uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11"),
+        *("--extra", "dev", "--extra", "serve"),
+        *("--constraint", str(by_hand), "--no-annotate", "--quiet"),
         *("--custom-compile-command", "nox -s lock", "--output-file", "constraints.txt"),
         *session.posargs,
         external=False,

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def tiny_encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def records() -> list[Record]:
     """Twelve records of two people: ``ann`` writes headlines, ``bob`` labels articles."""
-    start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
     made = []
     for i in range(6):
         day = start + timedelta(days=i)

@@ -14,7 +14,11 @@ from hydra_cli.core.records import Record
 from hydra_cli.core.tasks import PRESETS
 from hydra_cli.store.task_file import save_task
 
-HEAVY = ("torch", "transformers", "lancedb", "lance", "litellm", "pandas", "pyarrow", "sklearn")
+SERVE = ("starlette", "uvicorn", "sse_starlette", "mcp")
+HEAVY = (
+    *("torch", "transformers", "lancedb", "lance", "litellm", "pandas", "pyarrow", "sklearn"),
+    *SERVE,
+)
 
 PROBE = """
 import json, sys

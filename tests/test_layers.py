@@ -54,6 +54,24 @@ def test_no_import_goes_up() -> None:
     assert upward({"core.records": {"store.rows"}}), "the check itself"
 
 
+EXTRA = {"starlette", "uvicorn", "sse_starlette", "mcp"}
+"""What the extra ``[serve]`` installs, and nothing but the server may need."""
+
+
+def test_the_server_alone_needs_its_extra() -> None:
+    found = set()
+    for path in (ROOT / "hydra_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            if EXTRA & {name.partition(".")[0] for name in names}:
+                found.add(path.relative_to(ROOT / "hydra_cli").as_posix())
+    # The command that opens the port.
+    allowed = {"cli/serve.py"}
+    assert {path for path in found if not path.startswith("serving/")} <= allowed
+
+
 def test_no_circle_of_files() -> None:
     graph = imports()
     try:

@@ -19,14 +19,14 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
 PINS = [line for line in CONSTRAINTS if line and not line.startswith("#")]
 
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def requirements() -> list[Requirement]:
-    """What pyproject.toml requires, the extra ``dev`` included."""
+    """What pyproject.toml requires, its extras included."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
-    lists = re.findall(r"^(?:dependencies|dev) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
-    assert len(lists) == 2
+    lists = re.findall(r"^(?:dependencies|dev|serve) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    assert len(lists) == 3
     return [Requirement(line) for line in re.findall(r'"([^"]+)"', " ".join(lists))]
 
 

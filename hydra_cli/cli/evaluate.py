@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -263,12 +264,12 @@ def keep(
 
 def provenance(context: typer.Context, settings: Settings) -> Provenance:
     """Now, this version, and the command with every setting that decided the run."""
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     from hydra_cli import __version__
     from hydra_cli.evaluation.results import Provenance
 
-    return Provenance(command_line(context, settings), datetime.now(timezone.utc), __version__)
+    return Provenance(command_line(context, settings), datetime.now(UTC), __version__)
 
 
 def command_line(context: typer.Context, settings: Settings) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
@@ -334,6 +334,6 @@ def _seconds(value: str, scale: float = 1.0) -> float | None:
         except ValueError:
             return None
         if at.tzinfo is None:
-            at = at.replace(tzinfo=timezone.utc)
-        seconds = (at - datetime.now(timezone.utc)).total_seconds()
+            at = at.replace(tzinfo=UTC)
+        seconds = (at - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None

@@ -187,7 +187,8 @@ class Bert:
             return split
 
         query, key, value = heads("query"), heads("key"), heads("value")  # (b, h, t, d/h)
-        scores = query @ key.transpose(0, 1, 3, 2) / np.float32(np.sqrt(query.shape[-1])) + away
+        scale = np.float32(np.sqrt(query.shape[-1]))
+        scores: Floats = query @ key.transpose(0, 1, 3, 2) / scale + away
         scores -= scores.max(-1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(-1, keepdims=True)

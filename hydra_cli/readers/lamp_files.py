@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def _example(question: Mapping[str, Any], reference: str, task: TaskSpec, source
     unique: dict[str, Record] = {}
     for record in records:  # the first of an id that stands there twice, as at ingest
         unique.setdefault(record.id, record)
-    epoch = datetime.min.replace(tzinfo=timezone.utc)
+    epoch = datetime.min.replace(tzinfo=UTC)
     ordered = sorted(unique.values(), key=lambda record: record.time or epoch)
     query = Query(user, str(question["id"]), task.name, content, labels=labels)
     return Example(query, reference, tuple(ordered))

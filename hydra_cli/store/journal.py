@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -80,7 +80,7 @@ class Note:
 
     def _save(self, *, records: int | None = None, stopped: bool = False) -> None:
         known = self._entry.records if records is None else records
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         self._entry = replace(self._entry, at=now, records=known, stopped=stopped)
         _write(self._entry)
 
@@ -97,7 +97,7 @@ def noted_work(
     private_folder(work)
     stem = f"op-{secrets.token_hex(8)}"
     path, lock = work / f"{stem}.json", FileLock(work / f"{stem}.lock", mode=0o600)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     with lock:
         note = Note(Unfinished(operation, details, path, now, 0 if counted else None))
         note._save()
@@ -214,4 +214,4 @@ def _read(note: Path) -> Unfinished | None:
 
 
 def _written(note: Path) -> datetime:
-    return datetime.fromtimestamp(note.stat().st_mtime, timezone.utc)
+    return datetime.fromtimestamp(note.stat().st_mtime, UTC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b, sha256
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hydra_cli.core.errors import DataError
 from hydra_cli.core.records import Record
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LENGTH = struct.Struct(">Q").pack
 
@@ -95,7 +95,7 @@ def metadata_text(metadata: Mapping[str, str]) -> str:
 
 def microseconds(time: datetime) -> int:
     """Microseconds since 1970. A time without a zone is read as UTC."""
-    aware = time if time.tzinfo is not None else time.replace(tzinfo=timezone.utc)
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     return (aware - _EPOCH) // _MICROSECOND
 
 

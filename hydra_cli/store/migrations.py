@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lance
@@ -50,7 +50,7 @@ def migrate(folder: StoreFolder) -> StoreCard:
 
 def _back_up(folder: StoreFolder, schema: int) -> Path:
     """A copy of the tables and of store.json, whole or absent."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     target = folder.backups / f"schema-{schema}-{stamp}"
     private_folder(folder.backups)
     for leftover in folder.backups.glob(".*.partial"):

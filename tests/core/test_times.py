@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hydra_cli.core.times import parse_time
 
-UTC = timezone.utc
+UTC = UTC
 NOON = datetime(2018, 3, 8, 12, 30, tzinfo=UTC)
 
 

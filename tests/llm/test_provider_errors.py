@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, get_args
 
@@ -164,7 +164,7 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 
 
 def test_retry_after_as_a_date() -> None:
-    at = datetime.now(timezone.utc) + timedelta(seconds=30)
+    at = datetime.now(UTC) + timedelta(seconds=30)
     request = httpx.Request("POST", "http://127.0.0.1")
     response = httpx.Response(
         429, headers={"Retry-After": format_datetime(at, usegmt=True)}, request=request

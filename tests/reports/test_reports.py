@@ -7,7 +7,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -33,7 +33,7 @@ def results() -> list[TaskResult]:
 
 
 MADE = Provenance(
-    "hydra-pers eval --suite 'a <b>'", datetime(2026, 11, 25, 9, 5, tzinfo=timezone.utc), "9.9"
+    "hydra-pers eval --suite 'a <b>'", datetime(2026, 11, 25, 9, 5, tzinfo=UTC), "9.9"
 )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import stat
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +159,8 @@ def test_times_keep_their_instant(store: LanceStore) -> None:
     zone = timezone(timedelta(hours=5, minutes=30))
     times = [
         datetime(2020, 1, 1, 3, 4, 5, 678901, tzinfo=zone),
-        datetime(1, 1, 1, tzinfo=timezone.utc),
-        datetime.max.replace(tzinfo=timezone.utc),
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime.max.replace(tzinfo=UTC),
     ]
     store.add([Record("u", str(i), "t", "x", "y", time) for i, time in enumerate(times)])
     assert sorted(r.time for r in store.records("u") if r.time) == sorted(times)
@@ -324,7 +324,7 @@ made = st.builds(
     task=names,
     input=names,
     output=names,
-    time=st.none() | st.datetimes(timezones=st.just(timezone.utc)),
+    time=st.none() | st.datetimes(timezones=st.just(UTC)),
     metadata=st.dictionaries(names, names, max_size=2),
 )
 

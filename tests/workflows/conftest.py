@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.store.weight_files import WeightFiles
 
-START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 TOPICS = ("pool", "tram", "bakery", "school", "river", "library", "market", "museum")
 MOODS = ("calm", "loud", "sad", "bright")
 
