@@ -78,6 +78,13 @@ def open_chat(
     )
 
 
+def preload_chat(settings: Settings) -> None:
+    """Load what the LLM's first request would wait for; nothing is sent."""
+    from hydra_cli.llm.setup import preload
+
+    preload(settings)
+
+
 def open_offline(
     settings: Settings,
     *,

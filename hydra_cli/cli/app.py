@@ -24,6 +24,7 @@ from hydra_cli.cli import (
     ingest,
     models,
     reindex,
+    serve,
     users,
 )
 from hydra_cli.cli.value_names import NamedValues
@@ -68,6 +69,7 @@ app.command(rich_help_panel=_JOB)(fit.fit)
 app.command(rich_help_panel=_JOB)(ask.ask)
 app.command("eval", rich_help_panel=_JOB)(evaluate.evaluate)
 app.command(rich_help_panel=_JOB)(demo.demo)
+app.command(rich_help_panel=_JOB)(serve.serve)
 app.command(rich_help_panel=_HISTORIES)(users.users)
 app.command(rich_help_panel=_HISTORIES)(history.history)
 app.command(rich_help_panel=_HISTORIES)(forget.forget)
@@ -124,6 +126,7 @@ _KEPT = {
     "ingest": "what was read is kept: run it again, nothing is added twice",
     "models": "parts that were fetched are kept: run it again",
     "reindex": "what was embedded is kept: run it again",
+    "serve": "requests that were under way were answered first",
 }
 """What Ctrl-C leaves of each command's work, and how to go on."""
 

@@ -13,6 +13,7 @@ from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_cache import AnswerCache
 from hydra_cli.llm.budget import Budget, Limits
 from hydra_cli.llm.litellm_chat import LiteLLMChat
+from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.offline import Offline, Recorder, Supplied, Supply
 from hydra_cli.llm.provider_calls import Caller
 from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, resolve
@@ -53,6 +54,15 @@ def build_chat(
         concurrency=settings.concurrency,
         on_note=note,
     )
+
+
+def preload(settings: Settings) -> None:
+    """Load what the first request would wait for: litellm, and an embedded LLM's weights."""
+    load_litellm()
+    if allowed_endpoint(settings.model, settings).provider == LOCAL:
+        from hydra_cli.llm.local_chat import open_local_chat
+
+        open_local_chat(settings.model.removeprefix(f"{LOCAL}/"))
 
 
 def build_offline(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from anyio import CapacityLimiter, to_thread
 
 if TYPE_CHECKING:
     from hydra_cli.api import Hydra
+
+T = TypeVar("T")
+THREADS = 16
 
 Unknown = Literal["plain", "refuse"]
 """What an unknown user gets: the plain answer, or a 404."""
@@ -39,3 +46,11 @@ class Service:
 
     hydra: Hydra
     options: ServeOptions
+    limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+    """How many threads work at a time; more work waits."""
+    started: int = field(default_factory=lambda: int(time.time()))
+    """Unix seconds."""
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """The result of work that computes or reads, which the event loop must not wait for."""
+        return await to_thread.run_sync(work, limiter=self.limiter)
