@@ -9,6 +9,7 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hydra_cli.serving.endpoints import Endpoint
 from hydra_cli.serving.errors import ApiError
 
 _TYPES = {
@@ -59,3 +60,11 @@ def _file(request: Request, name: str) -> Response:
 def _read(name: str) -> tuple[bytes, str]:
     content = files("hydra_cli.serving").joinpath("page").joinpath(name).read_bytes()
     return content, f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+
+
+ENDPOINTS = (
+    Endpoint(method="GET", path="/", handler=index, summary="The page to ask from", open=True),
+    Endpoint(
+        method="GET", path="/page/{name}", handler=part, summary="What the page loads", open=True
+    ),
+)

@@ -1,6 +1,6 @@
 // The page at /: pick a person, ask, see the answer and why it is this one.
 
-import { candidates, facts, made, messages, records, stages } from "./parts.js";
+import { candidates, facts, made, messages, records, sentence, stages } from "./parts.js";
 import { Refused, get, hasKey, post, stream, useKey } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
@@ -192,6 +192,7 @@ function explain(hydra, usage, seconds) {
   show("why-not", Boolean(hydra.why_not));
   $("why-not").textContent = hydra.why_not ? `Not personal: ${hydra.why_not}` : "";
   answered = { id: hydra.answer_id, candidates: found.candidates ?? [] };
+  $("in-short").replaceChildren(...sentence(hydra.in_short ?? ""));
   fill("told", "stages", stages(hydra.told ?? {}, hydra.stages ?? {}));
   const drawn = answered.candidates;
   const order = drawn.length > 1 ? "best first; bars go from the lowest score to the highest" : "the only one";
