@@ -30,6 +30,7 @@ from hydra_cli.warm import OnProgress, Warm, overridden
 from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
+    from hydra_cli.core.feedback import KeptAnswer
     from hydra_cli.core.protocols import (
         ChatModel,
         Progress,
@@ -342,7 +343,7 @@ class Hydra(Warm):
         # What can be refused is refused before the encoder is loaded.
         chat = self._open_chat(model, Limits(max_cost, max_calls, max_tokens))
         personal = self._personal(query.user, spec.name, recipe)
-        return ask(
+        answer = ask(
             query,
             spec,
             store=self.store,
@@ -352,6 +353,8 @@ class Hydra(Warm):
             plan=settings.plan,
             progress=self._watched(),
         )
+        self._keep(answer, settings)
+        return answer
 
     @overload
     def ask_many(
@@ -405,7 +408,7 @@ class Hydra(Warm):
         from hydra_cli.workflows.ask_many import OF_THE_QUERY, ask_many, asked_of
 
         # What can be refused for all of them is refused at once.
-        overridden(self.settings, plan)
+        settings = overridden(self.settings, plan)
         self._recipe(recipe)
         chat = self._open_chat(model, Limits(max_cost, max_calls, max_tokens))
 
@@ -419,7 +422,15 @@ class Hydra(Warm):
                     continue
                 yield self._drafted(*found, recipe)
 
-        return ask_many(drafts(), chat)
+        return self._each_kept(ask_many(drafts(), chat), settings)
+
+    def _each_kept(
+        self, outcomes: Iterator[Answer | HydraError], settings: Settings
+    ) -> Iterator[Answer | HydraError]:
+        for outcome in outcomes:
+            if not isinstance(outcome, HydraError):
+                self._keep(outcome, settings)
+            yield outcome
 
     def _drafted(
         self, query: Query, spec: TaskSpec, settings: Settings, recipe: str | None
@@ -460,6 +471,30 @@ class Hydra(Warm):
             personal=self._personal(query.user, spec.name, recipe),
             plan=settings.plan,
         )
+
+    # -- feedback
+
+    def keep(self, answer: Answer) -> bool:
+        """Keep an answer of ``draft`` and an LLM of your own; ``ask`` keeps its answers itself.
+
+        False where the settings keep none (``answers_days`` is 0), its user was forgotten
+        meanwhile, or it can't be written, which a note says.
+        """
+        return self._keep(answer, self.settings)
+
+    def answer(self, answer_id: str, *, user: str | None = None) -> KeptAnswer:
+        """A kept answer, "last" being the newest; NotFound for another user's and for no one's."""
+        from hydra_cli.workflows.keeping import kept_answer
+
+        return kept_answer(self.store, answer_id, user)
+
+    def answers(
+        self, user: str | None = None, *, task: str | None = None, limit: int | None = 20
+    ) -> list[KeptAnswer]:
+        """The newest kept answers of a user, or of everyone, newest first."""
+        return self.store.answer_log.newest(user, task=task, limit=limit)
+
+    # -- evaluating
 
     def evaluate(
         self,

@@ -54,6 +54,8 @@ class Settings(AnswerPlan):
     concurrency: int = 8
     timeout: float = 60.0
     sources: tuple[str, ...] = ()
+    answers_days: int = 30
+    """Days that answers are kept for feedback on them; 0 keeps none."""
     tasks: Mapping[str, TaskSpec] = field(default_factory=lambda: dict(PRESETS))
 
     @property
@@ -154,6 +156,10 @@ def check_values(values: Mapping[str, Any], *, where: str = "") -> dict[str, Any
     if not checked.get("concurrency", 1) >= 1:
         raise UsageError(
             f"{prefix}concurrency can't be {checked['concurrency']!r}: it must be at least 1"
+        )
+    if not checked.get("answers_days", 0) >= 0:
+        raise UsageError(
+            f"{prefix}answers_days can't be {checked['answers_days']!r}: it must be at least 0"
         )
     return checked
 

@@ -6,6 +6,7 @@ may ask for them. Bases, heads and histories are kept by the store.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from hydra_cli.core.progress import Silent
 
 if TYPE_CHECKING:
     from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
-    from hydra_cli.core.records import Query
+    from hydra_cli.core.records import Answer, Query
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.llm.budget import Limits
     from hydra_cli.pipeline.personalization import Personalization
@@ -58,6 +59,7 @@ class Warm:
     def close(self) -> None:
         """Let everything go. Closing twice is fine."""
         self._closing.close()
+        self.store.answer_log.close()
         self._chats.clear()
 
     def warm_up(self, *, load: bool = True) -> None:
@@ -121,6 +123,12 @@ class Warm:
                 self._chats[name] = open_chat(self.settings, model=name, on_note=self._on_note)
             return self._chats[name]
 
+    def _keep(self, answer: Answer, settings: Settings) -> bool:
+        from hydra_cli.workflows.keeping import keep_answer
+
+        note = self._on_note or _to_stderr
+        return keep_answer(self.store, answer, days=settings.answers_days, note=note)
+
     def _reload_tasks(self) -> None:
         """Tasks that an ingest has just learned."""
         tasks = {**self.settings.tasks, **self.store.tasks()}
@@ -132,6 +140,10 @@ class Warm:
         if callable(self._progress):
             return _Callback(self._progress)
         return self._progress
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
 
 
 class _Callback:

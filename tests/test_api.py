@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -15,7 +16,9 @@ import hydra_cli
 from hydra_cli import Hydra, NotFound, StoreError, UsageError
 from hydra_cli.cli.app import run
 from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.llm.scripted import ScriptedChat
+from hydra_cli.modeling.factorized.answer_features import PRIOR
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.ask_many import AHEAD
 
@@ -55,6 +58,64 @@ def test_the_exported_names() -> None:
         assert getattr(hydra_cli, name) is not None
     with pytest.raises(AttributeError):
         hydra_cli.Nothing  # noqa: B018
+
+
+def test_an_answer_is_kept_under_its_id(hydra: Hydra) -> None:
+    answer = hydra.ask("Is the lamp safe?", user="mia", n=2)
+    found = hydra.answer(answer.id)
+    assert (found.user, found.task, found.query) == ("mia", "replies", "Is the lamp safe?")
+    assert (found.text, found.n, found.model) == (answer.text, 2, answer.details["model"])
+    assert [one.text for one in found.candidates] == [s.item.text for s in answer.candidates]
+    assert [len(one.features) for one in found.candidates] == [len(PRIOR)] * 2
+    assert found.evidence == tuple(scored.item.id for scored in answer.evidence)
+    assert hydra.answer("last") == hydra.answer("last", user="mia") == found
+    for stranger in ("tom", "nobody"):
+        with pytest.raises(NotFound) as foreign:
+            hydra.answer(answer.id, user=stranger)
+        with pytest.raises(NotFound) as unknown:
+            hydra.answer(new_id("ans"), user=stranger)
+        assert str(foreign.value).replace(answer.id, "") == re.sub(
+            "ans_[0-9A-Z]{26}", "", str(unknown.value)
+        ), "an id tells nothing to others"
+    with pytest.raises(NotFound, match="no answer is kept"):
+        hydra.answer("last", user="tom")
+
+
+def test_what_a_lone_answer_says_of_other_pipelines(hydra: Hydra) -> None:
+    hydra.ask("Is the lamp safe?", user="mia", n=1, k=0)
+    assert hydra.answer("last").known == {"plain": "Is the lamp safe? #0"}
+    hydra.ask("Is the lamp safe?", user="mia", n=1)
+    assert set(hydra.answer("last").known) == {"rerank"}
+    hydra.ask("Is the lamp safe?", user="mia", n=2)
+    assert hydra.answer("last").known == {}
+
+
+def test_many_answers_are_kept_and_none_where_the_settings_say_so(hydra: Hydra) -> None:
+    asked = [{"query": f"Is the {thing} safe?", "user": "tom"} for thing in THINGS[:3]]
+    found = list(hydra.ask_many(asked, n=1))
+    assert {a.id for a in hydra.answers("tom")} == {a.id for a in found}
+    assert hydra.answers("mia") == []
+    silent = hydra.ask("Is it?", user="tom", n=1, answers_days=0)
+    with pytest.raises(NotFound):
+        hydra.answer(silent.id)
+    assert list(hydra.ask_many(asked, n=1, answers_days=0))
+    assert len(hydra.answers()) == 3
+    assert hydra.keep(silent), "the settings of the store keep them"
+    assert hydra.answer(silent.id).text == silent.text
+    with pytest.raises(UsageError, match="answers_days can't be -1"):
+        hydra.ask("Is it?", user="tom", answers_days=-1)
+
+
+def test_an_answer_comes_though_it_cannot_be_kept(home: Path) -> None:
+    notes: list[str] = []
+    chat = ScriptedChat(echo)
+    with Hydra.open(home, encoder=HashEncoder(), chat=chat, on_note=notes.append) as hydra:
+        hydra.ingest(*rows("mia"), task="replies")
+        (home / "feedback.sqlite").write_bytes(b"no database" * 1000)
+        assert hydra.ask("Is the lamp safe?", user="mia", n=1).text
+        assert not hydra.keep(hydra.ask("Is the mug safe?", user="mia", n=1))
+    assert len(notes) == 3
+    assert "the answer can't be kept for feedback: the kept answers" in notes[0]
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

@@ -141,6 +141,8 @@ def ask(
         return
     spec = hydra.settings.spec(answer.query.task)
     render(answer, spec, explain=explain, as_json=as_json, seconds=time.perf_counter() - start)
+    if hydra.settings.answers_days:
+        say(f"id: {answer.id}")
 
 
 def check_file_options(

@@ -37,6 +37,8 @@ def import_(
         f"imported {done.records:,} records, {done.vectors:,} vectors and {done.files:,} files; "
         f"{done.present:,} records were there already"
     )
+    if done.answers:
+        say(f"and {done.answers:,} answers that were kept for feedback")
     if done.conflicting:
         say(f"note: {done.conflicting:,} records differ from the store's, which were kept")
     if done.forgotten:

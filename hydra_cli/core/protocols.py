@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, runtime_checkable
 
 from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.plan import FirstStage
@@ -250,6 +250,16 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class LearningScorer(Scorer, Protocol):
+    """A scorer whose candidates carry the features that feedback on them teaches it by."""
+
+    @property
+    def feature_set(self) -> str:
+        """Names what the features mean: those of two sets never mix."""
+        ...
+
+
 class Recipe(Protocol):
     """One way to factorize scoring: how base and heads are trained and used.
 
@@ -323,6 +333,7 @@ __all__ = [
     "ChatRequest",
     "Completion",
     "HistoryStore",
+    "LearningScorer",
     "Message",
     "Progress",
     "Recipe",

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hydra_cli.core.feedback import ANSWER_ID
+from hydra_cli.core.sortable_ids import new_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,13 +128,15 @@ class Candidate:
     ``sample`` is its place among the LLM's answers, or None for a label of a
     closed set that no answer named. ``logprob`` is the mean log-probability
     of its tokens where the provider gives one. ``cut`` says that the limit of
-    tokens ended it, not the LLM.
+    tokens ended it, not the LLM. ``features`` (f,) are those that a scorer saw,
+    where it learns from feedback.
     """
 
     text: str
     sample: int | None = None
     logprob: float | None = None
     cut: bool = False
+    features: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,10 @@ class Answer:
     usage: Usage
     seconds: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: new_id(ANSWER_ID))
+    """Names it for feedback."""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When the query was begun."""
 
     @property
     def cut(self) -> bool:

@@ -11,21 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import secrets
 import sqlite3
-import threading
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra_cli.core.errors import StoreBusy, StoreError
-from hydra_cli.core.files import name_of, os_errors, private_folder
+from hydra_cli.core.files import name_of
 from hydra_cli.core.protocols import ChatRequest
-
-BUSY_SECONDS = 30.0
+from hydra_cli.core.sqlite_file import SqliteFile
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -147,17 +141,21 @@ class AnswerCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._file = SqliteFile(
+            path,
+            _SCHEMA,
+            what="the answer cache",
+            lost="delete that file; answers are then asked for again",
+            prepare=self._prepare,
+        )
         self._forgets_seen: int | None = None
 
     def get(self, key: str, *, users: Iterable[str] = ()) -> list[StoredCall]:
         """The calls made for ``key`` in the order of their answers; ``users`` become owners."""
-        if self._connection is None and not self._path.exists():
+        if not self._file.is_there:
             self._forgets_seen = 0
             return []
-        with self._session() as db:
+        with self._file.session() as db:
             rows = db.execute(
                 "SELECT start, answers, prompt_tokens, completion_tokens, counted_tokens, seconds,"
                 " finishes FROM calls WHERE key = ? ORDER BY start, id",
@@ -189,7 +187,7 @@ class AnswerCache:
     ) -> None:
         """Keep one call. It is on disk when this returns, unless its users were forgotten."""
         users = list(users)
-        with self._session() as db, db:
+        with self._file.session() as db, db:
             db.execute("BEGIN IMMEDIATE")
             if users and not self._known(db, users):
                 return
@@ -217,10 +215,10 @@ class AnswerCache:
 
         An answer to a prompt that another user sent word for word stays theirs.
         """
-        if self._connection is None and not self._path.exists():
+        if not self._file.is_there:
             return 0
         owner = name_of(user)
-        with self._session() as db:
+        with self._file.session() as db:
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 erased = db.execute(
@@ -233,14 +231,14 @@ class AnswerCache:
                 self._forgets_seen = db.execute(
                     "INSERT INTO forgets (salt, digest) VALUES (?, ?)", (salt, _salted(owner, salt))
                 ).lastrowid
-            self._scrub(db)
+            self._file.scrub(db)
         return erased
 
     def model_history(self, model: str, *, max_tokens: int) -> ModelHistory | None:
         """What earlier calls of a model tell about the next ones, or None without any."""
-        if self._connection is None and not self._path.exists():
+        if not self._file.is_there:
             return None
-        with self._session() as db:
+        with self._file.session() as db:
             calls, prompt, counted = db.execute(
                 "SELECT COUNT(*), SUM(prompt_tokens), SUM(counted_tokens) FROM calls"
                 " WHERE model = ? AND counted_tokens > 0",
@@ -274,17 +272,14 @@ class AnswerCache:
 
     def size(self) -> int:
         """Calls in the cache."""
-        if self._connection is None and not self._path.exists():
+        if not self._file.is_there:
             return 0
-        with self._session() as db:
+        with self._file.session() as db:
             (count,) = db.execute("SELECT COUNT(*) FROM calls").fetchone()
         return int(count)
 
     def close(self) -> None:
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        self._file.close()
 
     def _own(self, db: sqlite3.Connection, key: str, users: Iterable[str]) -> None:
         for owner in self._known(db, users):
@@ -303,64 +298,8 @@ class AnswerCache:
             if all(_salted(owner, salt) != digest for salt, digest in rows)
         ]
 
-    def _scrub(self, db: sqlite3.Connection) -> None:
-        """Rewrite the file and empty the write-ahead log, so that no freed page survives."""
-        db.execute("VACUUM")
-        deadline = time.monotonic() + BUSY_SECONDS
-        while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() > deadline:
-                raise StoreBusy(
-                    f"another process is reading {self._path}",
-                    hint="stop it and run the command again to finish erasing",
-                )
-            time.sleep(0.05)
-
-    @contextmanager
-    def _session(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._sqlite_errors():
-            if self._connection is None:
-                self._connection = self._open()
-            yield self._connection
-
-    def _open(self) -> sqlite3.Connection:
-        private_folder(self._path.parent)
-        with os_errors(self._path):
-            # SQLite gives its log files the mode of the database file.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA secure_delete = ON")
-            # VACUUM's working copy must not land in a shared temporary folder.
-            db.execute("PRAGMA temp_store = MEMORY")
-            db.executescript(_SCHEMA)
-            _add_columns(db)
-            if self._forgets_seen is None:
-                (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
-                self._forgets_seen = int(last)
-        except sqlite3.Error:
-            db.close()
-            raise
-        return db
-
-    @contextmanager
-    def _sqlite_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error) or "busy" in str(error):
-                raise StoreBusy(
-                    f"another process holds {self._path}", hint="wait for it and try again"
-                ) from error
-            raise StoreError(
-                f"can't use the answer cache {self._path}: {error}",
-                hint="check the folder's permissions and the free disk space",
-            ) from error
-        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
-            raise StoreError(
-                f"the answer cache {self._path} is damaged: {error}",
-                hint="delete that file; answers are then asked for again",
-            ) from error
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        _add_columns(db)
+        if self._forgets_seen is None:
+            (last,) = db.execute("SELECT COALESCE(MAX(id), 0) FROM forgets").fetchone()
+            self._forgets_seen = int(last)

@@ -56,6 +56,18 @@ class Draft:
         return StopRule(CLEAR_MARGIN[self.task.kind])
 
     @property
+    def greedy(self) -> str:
+        """Which pipeline a lone answer of the LLM is the outcome of; empty where several are drawn.
+
+        The names are those of ``modeling.gate``.
+        """
+        if self.answers != 1:
+            return ""
+        if not self.evidence:
+            return "plain"
+        return "rerank" if self.personal.rerank else "rag"
+
+    @property
     def answers(self) -> int:
         """How many answers the LLM is asked for."""
         return 0 if self.request is None else self.request.sampling.n

@@ -36,6 +36,7 @@ class Personalization:
     n: int | None = None
     control: str = ""
     labels_alone: bool = False
+    recipe: str = ""
 
     @staticmethod
     def of(scorer: Scorer, standing: Standing, recipe: Recipe) -> Personalization:
@@ -51,6 +52,7 @@ class Personalization:
             gate.n,
             gate.control,
             recipe.labels_alone,
+            recipe.name,
         )
 
     def bare(self) -> Personalization:

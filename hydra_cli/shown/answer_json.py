@@ -15,6 +15,7 @@ def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]
     query = answer.query
     return {
         "answer": answer.text,
+        "answer_id": answer.id,
         "cut": answer.cut,
         "user": query.user,
         "task": query.task,

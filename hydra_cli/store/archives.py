@@ -24,14 +24,16 @@ from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import DataError, NotFound, UsageError
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+ANSWERS = "answers.jsonl"
+FORMAT = 2
+"""1 knows no answers."""
 _MANIFEST_BYTES = 64 * 1024 * 1024
 _CHUNK = 1 << 20
 _UNPACKING = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError)
 _HEX = "[0-9a-f]{32}"
 _RECIPE = r"[A-Za-z0-9_-]{1,64}"
 KNOWN = re.compile(
-    rf"records\.jsonl|records\.parquet|vectors\.parquet|tasks\.json"
+    rf"records\.jsonl|records\.parquet|vectors\.parquet|tasks\.json|{re.escape(ANSWERS)}"
     rf"|heads/{_HEX}/{_HEX}\.{_RECIPE}\.safetensors"
     rf"|models/{_HEX}/base\.{_RECIPE}\.safetensors"
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hydra_cli.core.protocols import Progress, TextEncoder
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.core.weights import Weights
+    from hydra_cli.store.answer_log import AnswerLog
     from hydra_cli.store.archives import Manifest
     from hydra_cli.store.exporting import Format
     from hydra_cli.store.importing import Imported
@@ -51,6 +52,11 @@ class Store(HistoryStore, Protocol):
 
     @property
     def weights(self) -> WeightStore: ...
+
+    @property
+    def answer_log(self) -> AnswerLog:
+        """The answers that were given, kept for feedback on them."""
+        ...
 
     def save_fit(
         self,

@@ -20,6 +20,8 @@ from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.files import name_of, os_errors, private_folder
 from hydra_cli.store import tables
 from hydra_cli.store.archives import (
+    ANSWERS,
+    FORMAT,
     MANIFEST,
     Manifest,
     check_target,
@@ -85,6 +87,7 @@ def _write(store: OpenTables, folder: Path, users: Sequence[str], format: Format
         vectors = _write_vectors(store, table, where, folder / "vectors.parquet")
         names.append("vectors.parquet")
     names += _copy(store, folder, chosen)
+    names += _write_answers(store, folder / ANSWERS, chosen)
     return _finish(folder, names, whole=not chosen, records=records, vectors=vectors, store=store)
 
 
@@ -105,6 +108,8 @@ def _finish(
         vectors=vectors,
         encoder=store.encoder if vectors else None,
         files=tuple(describe_file(folder, name) for name in names),
+        # Releases that know no answers take the archives that hold none.
+        format=FORMAT if ANSWERS in names else FORMAT - 1,
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
     return manifest
@@ -148,6 +153,16 @@ def _write_parquet(batches: Iterator[pa.RecordBatch], path: Path) -> int:
             out.write_batch(batch.cast(schema))
             count += batch.num_rows
     return count
+
+
+def _write_answers(store: OpenTables, path: Path, users: Sequence[str]) -> list[str]:
+    """The answers that are kept, a line each; the file's name where there are any."""
+    rows = list(store.answer_log.dump(users))
+    if not rows:
+        return []
+    with path.open("w", encoding="utf-8", newline="\n") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    return [path.name]
 
 
 def _write_vectors(store: OpenTables, name: str, where: str | None, path: Path) -> int:

@@ -10,6 +10,7 @@
     models/         <task>/base.<recipe>.safetensors, trained on everyone
     heads/          <user>/<task>.<recipe>.safetensors
     cache/          answers.sqlite, the LLM's answers
+    feedback.sqlite the answers that were given, for feedback on them
     eval/           answers to evaluations of files
     work/           journals and progress of unfinished work
     backups/        what a migration saved
@@ -70,6 +71,7 @@ class StoreFolder:
         self.models = root / "models"
         self.heads = root / "heads"
         self.answers = root / "cache" / "answers.sqlite"
+        self.feedback = root / "feedback.sqlite"
         self.work = root / "work"
         self.backups = root / "backups"
 

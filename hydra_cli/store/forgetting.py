@@ -44,10 +44,10 @@ def preview(store: OpenTables, scope: Scope) -> Erased:
             work_files=len(store.folder.work_of(scope.user)),
             cached_answers=store.folder.answers.is_file(),
             backups=_count(store.folder.backups),
+            kept_answers=store.answer_log.count(scope),
         )
-    if not (
-        erased.records or erased.vectors or erased.heads or (scope.whole and erased.work_files)
-    ):
+    whole = scope.whole and (erased.work_files or erased.kept_answers)
+    if not (erased.records or erased.vectors or erased.heads or whole):
         raise nothing_of(scope)
     return erased
 
@@ -93,6 +93,8 @@ def _erase(store: OpenTables, scope: Scope) -> None:
         if keys or scope.record is None:
             table.delete(_where(scope, keys))
         upkeep.purge_deleted(table)
+    # After the records: an answer that was begun while they were there isn't kept any more.
+    store.answer_log.erase(scope)
 
 
 def _record_keys(store: OpenTables, scope: Scope) -> list[tuple[int, int, str]]:

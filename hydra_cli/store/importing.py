@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import DataError
+from hydra_cli.core.feedback import KeptAnswer
 from hydra_cli.core.files import name_of, write_atomic
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables, upkeep
-from hydra_cli.store.archives import Archive, Manifest, open_archive
+from hydra_cli.store.archives import ANSWERS, Archive, Manifest, open_archive
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.exporting import FIELDS
 from hydra_cli.store.lancedb_store import LanceHistoryStore
@@ -45,6 +46,8 @@ class Imported:
     forgotten: int = 0
     vectors: int = 0
     files: int = 0
+    answers: int = 0
+    """Answers that were kept for feedback."""
     kept: int = 0
     """Heads and bases that the store had already and that the archive has differently."""
     notes: list[str] = field(default_factory=list)
@@ -69,6 +72,7 @@ def import_into(path: Path, opened: Callable[[], LanceHistoryStore], *, restore:
                 _add_records(store, archive, done, refused, restore=restore)
                 _add_vectors(store, archive, manifest, done)
                 _add_files(store, archive, manifest, done, refused)
+                _add_answers(store, archive, done, refused)
     return done
 
 
@@ -82,6 +86,8 @@ def _check_contents(archive: Archive, manifest: Manifest) -> None:
             f"{manifest.vectors} vectors, and holds {records} and {vectors}",
             hint="nothing was imported; export it again",
         )
+    for _ in _answer_rows(archive):
+        pass
     for file in manifest.files:
         if file.path.endswith(".safetensors"):
             _check_tensors(archive, file.path, file.size)
@@ -235,6 +241,30 @@ def _add_files(
             done.kept += 1
     if done.kept:
         done.notes.append(kept_note(done.kept))
+
+
+def _answer_rows(archive: Archive) -> Iterator[dict[str, Any]]:
+    """The archive's answers, each found to be one."""
+    if ANSWERS not in archive.names:
+        return
+    with archive.open(ANSWERS) as lines:
+        for number, line in enumerate(iter(lambda: lines.readline(_LINE_BYTES), b""), 1):
+            try:
+                row = json.loads(line)
+                KeptAnswer.of(row["answer"])
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise _bad(ANSWERS, f"line {number} is no answer") from error
+            yield row
+
+
+def _add_answers(
+    store: LanceHistoryStore, archive: Archive, done: Imported, refused: set[str]
+) -> None:
+    """Answers of users whose records are here: a forgotten user's stay out."""
+    known = {name_of(summary.user) for summary in store.users()} - refused
+    rows = (row for row in _answer_rows(archive) if name_of(row["answer"]["user"]) in known)
+    if ANSWERS in archive.names:
+        done.answers = store.answer_log.load(rows)
 
 
 def kept_note(count: int) -> str:

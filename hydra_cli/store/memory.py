@@ -17,6 +17,7 @@ from hydra_cli.core.protocols import AddResult, UserSummary, WorkNote
 from hydra_cli.core.record_building import unix_lines
 from hydra_cli.core.records import History, Query, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import best, bm25_scores, dense_scores
+from hydra_cli.store.answer_log import AnswerLog
 from hydra_cli.store.answers import forget_answers
 from hydra_cli.store.memory_weights import MemoryWeights
 from hydra_cli.store.scope import Erased, Scope, nothing_of
@@ -63,6 +64,7 @@ class MemoryHistoryStore:
         self._heads = MemoryWeights()
         self._answers = answers
         self.weights: WeightStore = self._heads
+        self.answer_log = AnswerLog(None)
 
     def noted(
         self, operation: str, *, counted: bool = False, **details: str
@@ -273,8 +275,9 @@ class MemoryHistoryStore:
             work_files=0,
             cached_answers=self._answers is not None and self._answers.is_file(),
             backups=0,
+            kept_answers=self.answer_log.count(scope),
         )
-        if not (erased.records or erased.heads):
+        if not (erased.records or erased.heads or (scope.whole and erased.kept_answers)):
             raise nothing_of(scope)
         return erased
 
@@ -288,6 +291,7 @@ class MemoryHistoryStore:
         self._forget_labels(going)
         if self._answers is not None:
             forget_answers(self._answers, [scope.user])
+        self.answer_log.erase(scope)
         return erased
 
     def _within(self, scope: Scope) -> list[Key]:
@@ -334,6 +338,7 @@ class MemoryHistoryStore:
                 disk.save_fit(task, recipe, base=base, heads=heads, new_base=False)
             for spec in self._tasks.values():
                 disk.save_task(spec)
+            disk.answer_log.load(self.answer_log.dump())
             return disk.export(target, users=users, format=format)
 
     def import_archive(self, path: Path, *, restore: bool) -> Imported:
@@ -359,6 +364,8 @@ class MemoryHistoryStore:
                 done.files, done.kept = done.files + (new is True), done.kept + (new is False)
             for spec in disk.tasks().values():
                 self._tasks.setdefault(spec.name, spec)
+            known = {summary.user for summary in self.users()} - refused
+            done.answers = self.answer_log.load(disk.answer_log.dump(sorted(known)))
         if done.kept:
             done.notes.append(kept_note(done.kept))
         return done

@@ -10,6 +10,7 @@ from lancedb.table import Table
 
 from hydra_cli.core.encoders import EncoderInfo, check_same_encoder
 from hydra_cli.store import tables
+from hydra_cli.store.answer_log import AnswerLog
 from hydra_cli.store.errors import FOREIGN, store_errors
 from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.lock import WriterLock
@@ -24,6 +25,7 @@ class OpenTables:
     def __init__(self, folder: StoreFolder) -> None:
         self.folder = folder
         self.lock = WriterLock(folder.lock)
+        self.answer_log = AnswerLog(folder.feedback)
         self._db = tables.connect(folder)
         self._tables: dict[str, Table] = {}
         self._datasets: dict[str, lance.LanceDataset] = {}

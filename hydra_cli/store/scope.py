@@ -31,6 +31,8 @@ class Erased:
     work_files: int
     cached_answers: bool
     backups: int
+    kept_answers: int = 0
+    """Answers kept for feedback."""
 
 
 def nothing_of(scope: Scope) -> NotFound:

@@ -6,8 +6,10 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from hydra_cli.core.errors import UsageError
+from hydra_cli.core.feedback import ANSWER_ID
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import (
@@ -15,11 +17,13 @@ from hydra_cli.core.protocols import (
     ChatRequest,
     Completion,
     HistoryStore,
+    LearningScorer,
     Progress,
     TextEncoder,
 )
 from hydra_cli.core.records import Answer, Candidate, Query, Scored, Usage
 from hydra_cli.core.sequential import draw_until_clear
+from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.answering import Draft, draft
 from hydra_cli.pipeline.contexts import load_context
@@ -28,9 +32,10 @@ from hydra_cli.pipeline.personalization import Personalization
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds spent in each stage."""
+    """Seconds spent in each stage, and when the first was begun."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -134,6 +139,7 @@ class Answering:
         progress: Progress | None = None,
     ) -> None:
         self.request: ChatRequest | None = None
+        self._id = new_id(ANSWER_ID)
         self._drafted = drafted
         self._model = model
         self._watch = watch
@@ -168,7 +174,12 @@ class Answering:
                 "model": self._model if drafted.request else None,
                 "answer_tokens": drafted.request.sampling.max_tokens if drafted.request else None,
                 "messages": drafted.request.messages if drafted.request else (),
+                "recipe": drafted.personal.recipe,
+                "greedy": drafted.greedy,
+                "feature_set": _feature_set(drafted),
             },
+            id=self._id,
+            time=self._watch.begun,
         )
 
     def _walk(self) -> Generator[int, Sequence[Candidate], list[Scored[Candidate]]]:
@@ -191,6 +202,11 @@ class Answering:
     def _score(self, answers: Sequence[Candidate]) -> list[Scored[Candidate]]:
         with self._watch.stage("adapt"):
             return self._drafted.choose(answers)
+
+
+def _feature_set(drafted: Draft) -> str:
+    scorer = drafted.personal.scorer
+    return scorer.feature_set if isinstance(scorer, LearningScorer) else ""
 
 
 def first_request(drafted: Draft) -> ChatRequest | None:

@@ -43,6 +43,10 @@ def described(erased: Erased) -> list[str]:
         lines.append(counted(erased.work_files, "file of unfinished work", "files of it"))
     if erased.cached_answers:
         lines.append("the user's cached answers")
+    if erased.kept_answers:
+        lines.append(
+            counted(erased.kept_answers, "answer kept for feedback", "answers kept for feedback")
+        )
     if erased.backups:
         lines.append(counted(erased.backups, "backup of an older store (of all users)"))
     return lines

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hydra_cli.core.feedback import KeptAnswer, KeptCandidate
 from hydra_cli.core.records import Record
+from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.store.lance_store import LanceStore
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,3 +63,24 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def kept(user: str, text: str = "an answer", *, task: str = "t", days_ago: float = 0.0,
+         evidence: tuple[str, ...] = ()) -> KeptAnswer:  # fmt: skip
+    return KeptAnswer(
+        id=new_id("ans"),
+        user=user,
+        task=task,
+        recipe="facets",
+        query="what?",
+        text=text,
+        time=datetime.now(UTC) - timedelta(days=days_ago),
+        candidates=(KeptCandidate(text, 0.5, 0, (1.0, -0.25)), KeptCandidate("other", 0.1)),
+        evidence=evidence,
+        labels=("a", "b"),
+        model="some/llm",
+        n=2,
+        stages={"source": "head", "adapt": True},
+        known={"rag": "other"},
+        feature_set="abc",
+    )

@@ -13,13 +13,14 @@ import pytest
 from hydra_cli.core.errors import DataError, NotFound, StoreError, UsageError
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.records import Record
+from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.weights import Card, Weights
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.store.scope import Scope
-from tests.store.store_helpers import record
+from tests.store.store_helpers import kept, record
 
 if TYPE_CHECKING:
     from hydra_cli.store.contract import Store
@@ -232,6 +233,75 @@ def test_tasks_are_kept_and_labels_join(store: Store) -> None:
     assert store.tasks() == {"mood": kept}
 
 
+# -- kept answers
+
+
+def test_a_kept_answer_comes_back_as_it_was(store: Store) -> None:
+    log = store.answer_log
+    assert log.newest() == []
+    assert log.get(new_id("ans")) is None
+    first, second, hers = kept("ann"), kept("ann", "snow \u2603 \udcff", task="s"), kept("bob")
+    for answer in (first, second, hers):
+        assert log.keep(answer, days=30)
+    assert log.get(first.id) == first
+    assert log.get(second.id) == second
+    assert {a.id for a in log.newest("ann")} == {first.id, second.id}
+    assert log.newest("ann", task="s") == [second]
+    assert [a.id for a in log.newest(limit=2)] == sorted(
+        (a.id for a in log.newest()), reverse=True
+    )[:2]
+    assert log.newest("nobody") == []
+    assert not log.keep(kept("ann"), days=0)
+    assert len(log.newest()) == 3
+
+
+@pytest.mark.parametrize("id", ["", "last", "' OR 1 --", "../../etc/passwd", "\udcff", "ans_%"])
+def test_a_hostile_id_names_no_answer(store: Store, id: str) -> None:
+    store.answer_log.keep(kept("ann"), days=30)
+    assert store.answer_log.get(id) is None
+    assert store.answer_log.newest(id) == []
+    assert not store.answer_log.newest("ann", task=id)
+
+
+def test_old_answers_go_in_passing(made: Made) -> None:
+    store = made("store")
+    old, young = kept("ann", days_ago=8), kept("ann", days_ago=6)
+    store.answer_log.keep(young, days=30)
+    other = made("other").answer_log
+    other.load(store.answer_log.dump())
+    other.load([{"answer": old.as_mapping()}])
+    assert len(other.newest()) == 2
+    other.keep(kept("bob"), days=7)
+    assert other.newest("ann") == [young]
+
+
+def test_kept_answers_are_forgotten_with_what_they_showed(store: Store) -> None:
+    log = store.answer_log
+    showing, plain, other, hers = (
+        kept("ann", evidence=("t1", "t2")), kept("ann"), kept("ann", task="s"),
+        kept("bob", evidence=("t1",)),
+    )  # fmt: skip
+    for answer in (showing, plain, other, hers):
+        log.keep(answer, days=30)
+    assert store.would_forget(Scope("ann", record="t1")).kept_answers == 1
+    assert store.forget(Scope("ann", record="t1")).kept_answers == 1
+    assert {a.id for a in log.newest()} == {plain.id, other.id, hers.id}
+    store.forget(Scope("ann", task="s"))
+    assert {a.id for a in log.newest()} == {plain.id, hers.id}
+    assert store.forget(Scope("ann")).kept_answers == 1
+    assert log.newest() == [hers]
+
+
+def test_an_answer_under_way_while_its_user_is_forgotten_is_not_kept(store: Store) -> None:
+    late, hers = kept("ann"), kept("bob")
+    store.forget(Scope("ann"))
+    assert not store.answer_log.keep(late, days=30)
+    assert store.answer_log.keep(hers, days=30)
+    store.add([record("ann", 1)], restore=True)
+    assert store.answer_log.keep(kept("ann"), days=30), "asked after the restore"
+    assert len(store.answer_log.newest()) == 2
+
+
 # -- forgetting
 
 
@@ -292,6 +362,23 @@ def test_labels_that_nobody_else_used_are_forgotten(made: Made) -> None:
 
 
 # -- archives
+
+
+def test_kept_answers_travel_with_their_users(store: Store, made: Made, tmp_path: Path) -> None:
+    hers, his = kept("ann", "snow \u2603"), kept("bob")
+    for answer in (hers, his):
+        store.answer_log.keep(answer, days=30)
+    store.export(tmp_path / "ann.zip", users=["ann"], format="jsonl")
+    other = made("other")
+    assert other.import_archive(tmp_path / "ann.zip", restore=False).answers == 1
+    assert other.answer_log.newest() == [hers]
+    assert other.import_archive(tmp_path / "ann.zip", restore=False).answers == 0
+    store.export(tmp_path / "all", users=[], format="jsonl")
+    assert other.import_archive(tmp_path / "all", restore=False).answers == 1
+    store.forget(Scope("ann"))
+    done = store.import_archive(tmp_path / "all", restore=False)
+    assert done.answers == 0, "the forgotten user's stay out, the other's are there"
+    assert store.answer_log.newest() == [his]
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])

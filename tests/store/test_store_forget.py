@@ -25,6 +25,7 @@ from tests.store.store_helpers import (
     DIMENSION,
     ENCODER,
     files_with,
+    kept,
     opened,
     put_vectors,
     record,
@@ -66,6 +67,8 @@ def store(tmp_path: Path) -> LanceStore:
             write_atomic(folder / f"{name_of(task)}.facets.safetensors", f"{user} {task}".encode())
         write_atomic(store.folder.work / f"{name_of(user)}.supervision.json", user.encode())
     write_atomic(store.folder.backups / "schema-0" / "records", NEEDLES[2])
+    store.answer_log.keep(kept(SECRET_USER, SECRET_OUTPUT, evidence=(SECRET_ID,)), days=30)
+    store.answer_log.keep(kept("u1"), days=30)
     return store
 
 
@@ -78,6 +81,7 @@ def test_the_canaries_can_be_seen_before(store: LanceStore) -> None:
     assert any("/data/" in name for name in found)
     assert any(name.startswith("heads/") for name in found)
     assert any(name.startswith("work/") for name in found)
+    assert any(name.startswith(store.folder.feedback.name) for name in found)
     vectors = files_with(store.folder.root, VECTOR.tobytes())
     assert any("/data/" in name for name in vectors)
 
@@ -102,6 +106,7 @@ def test_a_user_is_forgotten_to_the_last_byte(store: LanceStore) -> None:
     head = store.folder.heads_of("u1") / f"{name_of('t')}.facets.safetensors"
     assert head.read_bytes() == b"u1 t"
     assert (store.folder.work / f"{name_of('u1')}.supervision.json").is_file()
+    assert [answer.user for answer in store.answer_log.newest()] == ["u1"]
     assert store.search_text("u1", "t", "question", 1)
     assert list(store.folder.work.glob("op-*")) == []
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.files import name_of
 from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.protocols import Progress, Scorer, Supervision, TextEncoder
 from hydra_cli.core.records import History, TrainingExample
@@ -202,6 +203,7 @@ class FactorizedRecipe:
             weights["adapt"],
             _label_model(base),
             _word_model(base),
+            feature_set(task),
         )
 
     def _check(self, base: Weights, task: TaskSpec, encoder: TextEncoder) -> None:
@@ -235,6 +237,11 @@ def feature_names(task: TaskSpec) -> dict[str, list[str]]:
     else:
         adapt = label_features.NAMES + label_features.MIXED_NAMES
     return {"rerank": list(record_features.NAMES), "adapt": list(adapt)}
+
+
+def feature_set(task: TaskSpec) -> str:
+    """A name for the adapter's features, as kept answers hold them."""
+    return name_of("\0".join(feature_names(task)["adapt"]))[:8]
 
 
 def _weights_of(base: Weights, task: TaskSpec) -> dict[str, Floats]:

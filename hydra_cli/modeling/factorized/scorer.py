@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class FactorizedScorer:
     adapt_weights: Floats  # (f,)
     labels: LabelModel
     words: WordModel
+    feature_set: str = ""
 
     def rerank(
         self, context: QueryContext, shortlist: Sequence[Scored[Record]]
@@ -76,7 +77,12 @@ class FactorizedScorer:
         if self.task.closed:  # no label is known at all: the LLM's word stands
             scores = np.array([texts.count(text) / len(texts) for text in texts])
         else:
-            scores = answer_features(context, texts, logprobs, self.words) @ self.adapt_weights
+            features = answer_features(context, texts, logprobs, self.words)
+            scores = features @ self.adapt_weights
+            candidates = [
+                replace(candidate, features=tuple(row))
+                for candidate, row in zip(candidates, features.tolist(), strict=True)
+            ]
         return _ordered(list(candidates), scores)
 
     def _labels(
@@ -91,12 +97,10 @@ class FactorizedScorer:
         named: dict[str | None, Candidate] = {}
         for candidate in candidates:
             named.setdefault(self.task.parse(candidate.text, labels), candidate)
-        items = [
-            Candidate(label, named[label].sample, named[label].logprob)
-            if label in named
-            else Candidate(label)
-            for label in labels
-        ]
+        items = []
+        for label, row in zip(labels, features.tolist(), strict=True):
+            by = named.get(label, Candidate(label))
+            items.append(Candidate(label, by.sample, by.logprob, features=tuple(row)))
         return _ordered(items, scores)
 
 
