@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.budget import Limits
     from hydra_cli.llm.offline import Offline
+    from hydra_cli.store.api_keys import ApiKeys
     from hydra_cli.store.contract import Store
 
 
@@ -34,6 +35,14 @@ def open_store(settings: Settings, *, create: bool = False) -> Store:
     from hydra_cli.store.lance_store import LanceStore
 
     return LanceStore.open(settings.store, create=create)
+
+
+def open_api_keys(settings: Settings) -> ApiKeys:
+    """The keys to a server of the store, whether there is a store yet or not."""
+    from hydra_cli.store.api_keys import ApiKeys
+    from hydra_cli.store.folder import StoreFolder
+
+    return ApiKeys(StoreFolder(settings.store))
 
 
 def open_answers(settings: Settings) -> AnswerCache | None:

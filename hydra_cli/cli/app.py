@@ -22,6 +22,7 @@ from hydra_cli.cli import (
     history,
     import_,
     ingest,
+    keys,
     models,
     reindex,
     serve,
@@ -76,6 +77,7 @@ app.command(rich_help_panel=_HISTORIES)(forget.forget)
 app.command(rich_help_panel=_HISTORIES)(export.export)
 app.command("import", rich_help_panel=_HISTORIES)(import_.import_)
 app.add_typer(config.config, name="config", rich_help_panel=_HOUSE)
+app.add_typer(keys.keys, name="keys", rich_help_panel=_HOUSE)
 app.add_typer(models.app, name="models", rich_help_panel=_HOUSE)
 app.command(rich_help_panel=_HOUSE)(doctor.doctor)
 app.command(rich_help_panel=_HOUSE)(reindex.reindex)

@@ -11,7 +11,8 @@ from hydra_cli.cli.options import EncoderOption, JsonOption, ModelOption, StoreO
 
 if TYPE_CHECKING:
     from hydra_cli.api import Hydra
-    from hydra_cli.serving.service import ServeOptions
+    from hydra_cli.serving.service import Unknown
+    from hydra_cli.store.api_keys import ApiKeys
 
 
 def serve(
@@ -22,6 +23,27 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", "-p", min=0, max=65535, help="0: any port that is free.")
     ] = 8642,
+    unknown: Annotated[
+        str,
+        typer.Option(
+            "--unknown", help="What users without records get: plain (an answer) or refuse (404)."
+        ),
+    ] = "plain",
+    rate: Annotated[
+        int, typer.Option("--rate", min=0, help="Requests a minute for each key; 0: no limit.")
+    ] = 600,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--origin", help="A web page that may call, https://chat.example. Repeatable."
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host", help="A name that the server is called by, behind a proxy. Repeatable."
+        ),
+    ] = None,
     warm: Annotated[
         bool, typer.Option("--warm/--no-warm", help="Load encoder and LLM before listening.")
     ] = True,
@@ -43,19 +65,29 @@ def serve(
     from hydra_cli.cli.render import print_json, say
     from hydra_cli.serving.run import bound, run
     from hydra_cli.serving.service import ServeOptions, Service
+    from hydra_cli.wiring import open_api_keys
 
-    options = ServeOptions(host=host, port=port)
+    options = ServeOptions(
+        host=host,
+        port=port,
+        unknown=given_unknown(unknown),
+        per_minute=rate,
+        origins=tuple(given_origin(page) for page in origin or ()),
+        hosts=tuple(given_host(name) for name in allow_host or ()),
+    )
     with bound(options) as listener:
         with progress_bar(OPENING) as bar:
             hydra = Hydra.open(
                 store, create=False, progress=bar, on_note=say, model=model, encoder=encoder
             )
             bar.start("loading the models", None)
+            keys = open_api_keys(hydra.settings)
+            check_reach(listener.getsockname()[0], keys)
             hydra.warm_up(load=warm)
         base = base_url(host, listener.getsockname()[1])
 
         def ready() -> None:
-            for line in about(hydra, options, base):
+            for line in about(hydra, keys, base):
                 say(line)
             say(f"ready in {time.perf_counter() - start:.1f} s; Ctrl-C ends it")
             if json:
@@ -83,17 +115,80 @@ def base_url(host: str, port: int) -> str:
     return f"http://{named or (f'[{host}]' if ':' in host else host)}:{port}/v1"
 
 
-def about(hydra: Hydra, options: ServeOptions, base: str) -> list[str]:
+def given_unknown(text: str) -> Unknown:
+    """UsageError for what isn't one of the two."""
+    from hydra_cli.core.errors import UsageError
+
+    if text == "plain":
+        return "plain"
+    if text == "refuse":
+        return "refuse"
+    raise UsageError(f"--unknown can't be {text!r}", hint="it is plain or refuse")
+
+
+def given_origin(text: str) -> str:
+    """A page's scheme, host and port, as browsers name it; UsageError for anything else."""
+    from urllib.parse import urlsplit
+
+    from hydra_cli.core.errors import UsageError
+
+    try:
+        parts = urlsplit(text.rstrip("/"))
+        whole = parts.scheme in ("http", "https") and parts.netloc and not parts.path
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UsageError(
+            f"--origin can't be {text!r}", hint="scheme and host, for instance https://chat.example"
+        )
+    return text.rstrip("/").lower()
+
+
+def given_host(text: str) -> str:
+    """A name without a port; UsageError for what no Host header can hold."""
+    import re
+
+    from hydra_cli.core.errors import UsageError
+
+    if not re.fullmatch(r"[^\s/@:\[\]]+|\[[0-9a-fA-F:.]+\]", text):
+        raise UsageError(
+            f"--allow-host can't be {text!r}", hint="a name without port: hydra.example"
+        )
+    return text
+
+
+def check_reach(address: str, keys: ApiKeys) -> None:
+    """UsageError where others could reach a server that asks nobody for a key."""
+    from hydra_cli.core.errors import UsageError
+    from hydra_cli.serving.access import is_loopback
+
+    if not is_loopback(address) and not keys.any_made:
+        raise UsageError(
+            f"at {address} others can reach the server, and the store has no keys",
+            hint="`hydra-pers keys add --trusted` makes one for an application, "
+            "--user NAME for a person",
+        )
+
+
+def about(hydra: Hydra, keys: ApiKeys, base: str) -> list[str]:
     """What is served, to whom, and what a client is to be told."""
+    from hydra_cli.core.counting import counted
+
     users = hydra.users()
     records = sum(user.records for user in users)
     name = f"hydra/{hydra.settings.model}"
+    if keys.any_made:
+        who = f"holders of a key; {counted(len(keys.all()), 'key')} (`hydra-pers keys list`)"
+        key, user = "hp_...", ", user=NAME where the key is trusted"
+    else:
+        who = "this machine alone, without a key (`hydra-pers keys add` makes one)"
+        key, user = "any", ", user=NAME"
     return [
         f"store: {hydra.settings.store} ({records:,} records of {len(users):,} users)",
         f"model: {hydra.settings.model}, personal as {name}",
-        "who may ask: this machine alone, and without a key",
+        f"who may ask: {who}",
         f"base URL: {base}",
-        f"in a client: OPENAI_BASE_URL={base} OPENAI_API_KEY=any, model {name}, user=NAME",
+        f"in a client: OPENAI_BASE_URL={base} OPENAI_API_KEY={key}, model {name}{user}",
     ]
 
 

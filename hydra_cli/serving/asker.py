@@ -33,7 +33,7 @@ class Asker:
         A bound key is its user's, whatever the request names; 403 where the header
         names another. None: nobody was named.
         """
-        named = headers.get(USER_HEADER) or None
+        named = _in_utf8(headers.get(USER_HEADER) or "") or None
         if self.user is not None:
             if named is not None and named != self.user:
                 raise ApiError(403, f"this key isn't {named!r}'s", code="wrong_user")
@@ -47,3 +47,11 @@ class Asker:
         """403 where the asker may not see or change this user's data."""
         if self.user is not None and self.user != user:
             raise ApiError(403, f"this key isn't {user!r}'s", code="wrong_user")
+
+
+def _in_utf8(header: str) -> str:
+    """Headers are read as Latin-1; ids are sent as UTF-8."""
+    try:
+        return header.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return header

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from starlette.responses import JSONResponse
 
-from hydra_cli.core.errors import HydraError
+from hydra_cli.core.errors import HydraError, NotFound
 from hydra_cli.serving.errors import ApiError, api_error
 
 log = logging.getLogger("hydra_cli.serving")
@@ -21,10 +21,12 @@ def failed(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body, status_code=error.status, headers=error.headers)
 
 
-def told(error: Exception) -> ApiError:
+def told(error: Exception, *, trusted: bool = False) -> ApiError:
     """Any error as the one that the client is told; an unforeseen one tells nothing."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, NotFound) and not trusted:
+        return ApiError(404, error.message, code="not_found")  # a hint may name other users
     if isinstance(error, HydraError):
         return api_error(error)
     return ApiError(500, "internal error; the server's log says where", code="internal_error")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from hydra_cli.serving.metrics import Metrics
+
 if TYPE_CHECKING:
     from hydra_cli.api import Hydra
 
@@ -48,6 +50,7 @@ class Service:
     options: ServeOptions
     limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
     """How many threads work at a time; more work waits."""
+    metrics: Metrics = field(default_factory=Metrics)
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

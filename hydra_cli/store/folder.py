@@ -5,6 +5,7 @@
     store.json      schema version, encoder of the vectors
     config.toml     the user's settings
     tasks.json      tasks recognised at ingest
+    api_keys.json   hashes of the keys to a server of the store
     lock            held by the one process that writes
     db/             LanceDB tables: records, forgotten, vectors_<encoder>
     models/         <task>/base.<recipe>.safetensors, trained on everyone
@@ -67,6 +68,8 @@ class StoreFolder:
         self.settings = root / "config.toml"
         self.tasks = root / "tasks.json"
         self.tasks_lock = root / ".tasks.lock"
+        self.api_keys = root / "api_keys.json"
+        self.api_keys_lock = root / ".api_keys.lock"
         self.evaluations = root / "eval"
         self.models = root / "models"
         self.heads = root / "heads"

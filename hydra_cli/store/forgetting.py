@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from hydra_cli.core.files import name_of
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.answers import forget_answers
+from hydra_cli.store.api_keys import ApiKey, ApiKeys
 from hydra_cli.store.dedup import mark_forgotten
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.journal import Unfinished, noted_work
@@ -45,8 +46,9 @@ def preview(store: OpenTables, scope: Scope) -> Erased:
             cached_answers=store.folder.answers.is_file(),
             backups=_count(store.folder.backups),
             kept_answers=store.answer_log.count(scope),
+            api_keys=len(_api_keys(store, scope)),
         )
-    whole = scope.whole and (erased.work_files or erased.kept_answers)
+    whole = scope.whole and (erased.work_files or erased.kept_answers or erased.api_keys)
     if not (erased.records or erased.vectors or erased.heads or whole):
         raise nothing_of(scope)
     return erased
@@ -85,6 +87,7 @@ def _erase(store: OpenTables, scope: Scope) -> None:
         _remove(path)
     if scope.whole:
         _remove(store.folder.heads_of(scope.user))
+        ApiKeys(store.folder).forget(scope.user)
     forget_answers(store.folder.answers, [scope.user])
     _forget_labels(store, scope, {task for *_, task in keys})
     _remove(store.folder.backups)
@@ -135,6 +138,11 @@ def _heads(store: OpenTables, scope: Scope, keys: list[tuple[int, int, str]]) ->
     names = tuple(name_of(task) for task in tasks)
     # Temporary files of a killed fit begin with a dot.
     return [path for path in files if path.name.lstrip(".").startswith(names)]
+
+
+def _api_keys(store: OpenTables, scope: Scope) -> list[ApiKey]:
+    """Keys of a user whose data are all going: they hold the user's name."""
+    return ApiKeys(store.folder).of_user(scope.user) if scope.whole else []
 
 
 def _vector_tables(store: OpenTables) -> list[str]:

@@ -33,6 +33,8 @@ class Erased:
     backups: int
     kept_answers: int = 0
     """Answers kept for feedback."""
+    api_keys: int = 0
+    """Keys to a server that were bound to the user."""
 
 
 def nothing_of(scope: Scope) -> NotFound:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -82,6 +83,36 @@ def test_what_cannot_be_served_is_one_line(
     (hydra.settings.store / "store.json").write_text("{")
     code, err = refused(["--port", "0"], capsys)
     assert code == 4
+
+
+@pytest.mark.usefixtures("hydra")
+def test_others_are_served_with_keys_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    code, err = refused(["--port", "0", "--host", "0.0.0.0"], capsys)
+    assert code == 2
+    assert "hydra-pers keys add --trusted" in err
+    assert run(["keys", "add", "--trusted"]) == 0
+    with served("--host", "0.0.0.0") as (_, base), pytest.raises(HTTPError) as refusal:
+        get(f"{base}/models")
+    assert refusal.value.code == 401
+
+
+@pytest.mark.usefixtures("hydra")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--unknown", "maybe"),
+        ("--origin", "chat.example"),
+        ("--origin", "https://chat.example/page"),
+        ("--allow-host", "hydra.example:80"),
+        ("--host", "127.0.0.1:80"),
+        ("--rate", "-1"),
+        ("--port", "70000"),
+    ],
+)
+def test_options_that_make_no_sense(
+    wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(["--port", "0", *wrong], capsys)[0] == 2
 
 
 def test_without_the_extra_it_says_what_to_install(

@@ -18,6 +18,7 @@ from hydra_cli.llm.answer_cache import AnswerCache, StoredCall, cache_key
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store import journal
 from hydra_cli.store import upkeep as store_upkeep
+from hydra_cli.store.api_keys import ApiKeys
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.store.task_file import load_tasks, save_task
@@ -66,6 +67,8 @@ def store(tmp_path: Path) -> LanceStore:
         for task in ("t", "second"):
             write_atomic(folder / f"{name_of(task)}.facets.safetensors", f"{user} {task}".encode())
         write_atomic(store.folder.work / f"{name_of(user)}.supervision.json", user.encode())
+    for key_of in (SECRET_USER, "u1"):
+        ApiKeys(store.folder).add(user=key_of)
     write_atomic(store.folder.backups / "schema-0" / "records", NEEDLES[2])
     store.answer_log.keep(kept(SECRET_USER, SECRET_OUTPUT, evidence=(SECRET_ID,)), days=30)
     store.answer_log.keep(kept("u1"), days=30)
@@ -82,6 +85,7 @@ def test_the_canaries_can_be_seen_before(store: LanceStore) -> None:
     assert any(name.startswith("heads/") for name in found)
     assert any(name.startswith("work/") for name in found)
     assert any(name.startswith(store.folder.feedback.name) for name in found)
+    assert any("keys" in name for name in found)
     vectors = files_with(store.folder.root, VECTOR.tobytes())
     assert any("/data/" in name for name in vectors)
 
@@ -96,6 +100,7 @@ def test_a_user_is_forgotten_to_the_last_byte(store: LanceStore) -> None:
     assert files_with(store.folder.root, *NEEDLES, VECTOR.tobytes()) == []
     assert files_with(store.folder.root, name_of(SECRET_USER).encode()) == []
 
+    assert [key.user for key in ApiKeys(store.folder).all()] == ["u1"]
     assert store.records(SECRET_USER) == []
     assert others(store) == before
     after = store.vectors("u1", "t", [f"u1-{i}" for i in range(6)])
