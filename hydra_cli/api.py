@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hydra_cli.workflows.fit import FitPlan, FitReport
     from hydra_cli.workflows.ingest import IngestOptions, IngestReport, RejectLog
     from hydra_cli.workflows.pricing import Price
+    from hydra_cli.workflows.rank import Examples, Ranking
     from hydra_cli.workflows.reindex import Reindexed
 
 
@@ -471,6 +472,28 @@ class Hydra(Warm):
             personal=self._personal(query.user, spec.name, recipe),
             plan=settings.plan,
         )
+
+    def examples(
+        self, text: str, *, user: str | None = None, task: str | None = None, **plan: Any
+    ) -> Examples:
+        """The records that ``ask`` would show the LLM, for a prompt of your own."""
+        from hydra_cli.workflows.rank import examples
+
+        return examples(self.draft(text, user=user, task=task, **{"n": 1, **plan}))
+
+    def rank(
+        self,
+        text: str,
+        drafts: Sequence[str],
+        *,
+        user: str | None = None,
+        task: str | None = None,
+        **plan: Any,
+    ) -> Ranking:
+        """Answers that you have, in the order of this user's adapter; no LLM is asked."""
+        from hydra_cli.workflows.rank import rank
+
+        return rank(self.draft(text, user=user, task=task, **{"n": 1, **plan}), drafts)
 
     # -- feedback
 

@@ -23,6 +23,7 @@ from hydra_cli.cli import (
     import_,
     ingest,
     keys,
+    mcp,
     models,
     reindex,
     serve,
@@ -71,6 +72,7 @@ app.command(rich_help_panel=_JOB)(ask.ask)
 app.command("eval", rich_help_panel=_JOB)(evaluate.evaluate)
 app.command(rich_help_panel=_JOB)(demo.demo)
 app.command(rich_help_panel=_JOB)(serve.serve)
+app.command(rich_help_panel=_JOB)(mcp.mcp)
 app.command(rich_help_panel=_HISTORIES)(users.users)
 app.command(rich_help_panel=_HISTORIES)(history.history)
 app.command(rich_help_panel=_HISTORIES)(forget.forget)
