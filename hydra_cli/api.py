@@ -30,6 +30,7 @@ from hydra_cli.warm import OnProgress, Warm, overridden
 from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
+    from hydra_cli.core.conversation import Conversation
     from hydra_cli.core.feedback import KeptAnswer
     from hydra_cli.core.protocols import (
         ChatModel,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from hydra_cli.store.archives import Manifest
     from hydra_cli.store.importing import Imported
     from hydra_cli.store.scope import Erased
+    from hydra_cli.workflows.ask import Stopwatch
     from hydra_cli.workflows.ask_many import Drafted
     from hydra_cli.workflows.fit import FitPlan, FitReport
     from hydra_cli.workflows.ingest import IngestOptions, IngestReport, RejectLog
@@ -329,13 +331,15 @@ class Hydra(Warm):
         max_cost: float | None = None,
         max_calls: int | None = None,
         max_tokens: int | None = None,
+        conversation: Conversation | None = None,
         **plan: Any,
     ) -> Answer:
         """The answer this user would give, with everything that led to it.
 
         ``user`` and ``task`` default as on the command line; ``plan`` overrides
-        settings of the pipeline for this query: ``n=2``, ``k=6``. BudgetExceeded
-        where a limit (US dollars, calls, tokens) doesn't allow the calls.
+        settings of the pipeline for this query: ``n=2``, ``k=6``. ``conversation``
+        is the chat that the query ends. BudgetExceeded where a limit (US dollars,
+        calls, tokens) doesn't allow the calls.
         """
         from hydra_cli.llm.budget import Limits
         from hydra_cli.workflows.ask import ask
@@ -352,6 +356,7 @@ class Hydra(Warm):
             chat=chat,
             personal=personal,
             plan=settings.plan,
+            conversation=conversation,
             progress=self._watched(),
         )
         self._keep(answer, settings)
@@ -458,9 +463,11 @@ class Hydra(Warm):
         user: str | None = None,
         task: str | None = None,
         recipe: str | None = None,
+        conversation: Conversation | None = None,
+        watch: Stopwatch | None = None,
         **plan: Any,
     ) -> Draft:
-        """What ``ask`` would send to the LLM, without sending it."""
+        """What ``ask`` would send to the LLM, without sending it; ``watch`` takes the time."""
         from hydra_cli.workflows.ask import draft_query
 
         query, spec, settings = self._query(text, user, task, plan)
@@ -471,6 +478,8 @@ class Hydra(Warm):
             encoder=self._open_encoder(),
             personal=self._personal(query.user, spec.name, recipe),
             plan=settings.plan,
+            conversation=conversation,
+            watch=watch,
         )
 
     def examples(

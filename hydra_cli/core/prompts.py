@@ -6,12 +6,15 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+from hydra_cli.core.conversation import Conversation
 from hydra_cli.core.protocols import Message
 from hydra_cli.core.records import Query, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
 
 CONTEXT_TOKENS = 3000
 """Room for a prompt where nothing is known about the LLM's context window."""
+CONVERSATION_TOKENS = 2 * CONTEXT_TOKENS
+"""The same for a prompt that a conversation is part of, which leaves evidence less room."""
 _ANSWER_ROOM = CONTEXT_TOKENS // 2
 """The most of it that is kept free for an answer."""
 _WORD = re.compile(r"\S+")
@@ -38,19 +41,63 @@ def build_messages(
     Line breaks and indents of records and query stay as they are.
     ``profile`` is a summary of the user, as PAG puts it before the records.
     """
-    system = task.instruction if not query.instruction else query.instruction
-    labels = query.labels or task.labels
-    if labels and task.kind == "classification":
-        system = f"{system} Choose from: {', '.join(labels)}."
+    system = _instruction(query, task)
     if profile:
         system = f"{system}\nAbout the user: {profile}"
     text = cut_words(query.text, task.input_words)
     room = budget - count_tokens(system) - min(task.answer_tokens, _ANSWER_ROOM)
     while count_tokens(text) > room and len(text) > 40:
         text = re.sub(r"\s\S*\Z", "", text[: int(len(text) * 0.8)])
-    room -= count_tokens(text)
+    turns = _turns(evidence, task, room - count_tokens(text), count_tokens)
+    return ({"role": "system", "content": system}, *turns, {"role": "user", "content": text})
 
-    turns: list[list[Message]] = []
+
+def conversation_messages(
+    query: Query,
+    evidence: Sequence[Scored[Record]],
+    task: TaskSpec,
+    conversation: Conversation,
+    *,
+    budget: int = CONVERSATION_TOKENS,
+    count_tokens: Callable[[str], int] = estimate_tokens,
+) -> tuple[Message, ...]:
+    """The prompt of a chat: its system prompt, evidence as turns, its turns, its query.
+
+    Nothing of the conversation is cut: when the budget is short, evidence gives way.
+    A chat without a system prompt has the task's instruction. A query that nothing
+    came before is ``build_messages``'.
+    """
+    if conversation.bare:
+        return build_messages(query, evidence, task, count_tokens=count_tokens)
+    system = conversation.system or _instruction(query, task)
+    said = [system, conversation.query, *(turn["content"] for turn in conversation.earlier)]
+    room = budget - sum(map(count_tokens, said)) - min(task.answer_tokens, _ANSWER_ROOM)
+    turns = _turns(evidence, task, room, count_tokens)
+    return (
+        {"role": "system", "content": system},
+        *turns,
+        *conversation.earlier,
+        {"role": "user", "content": conversation.query},
+    )
+
+
+def _instruction(query: Query, task: TaskSpec) -> str:
+    """What is to be done, with the labels to choose from."""
+    system = query.instruction or task.instruction
+    labels = query.labels or task.labels
+    if labels and task.kind == "classification":
+        return f"{system} Choose from: {', '.join(labels)}."
+    return system
+
+
+def _turns(
+    evidence: Sequence[Scored[Record]],
+    task: TaskSpec,
+    room: int,
+    count_tokens: Callable[[str], int],
+) -> list[Message]:
+    """The best records for which there is room, as chat turns, worst first."""
+    turns: list[tuple[Message, Message]] = []
     for scored in evidence:
         shown = cut_words(scored.item.input, task.input_words)
         output = plain_breaks(scored.item.output)
@@ -58,17 +105,8 @@ def build_messages(
         if needed > room:
             break
         room -= needed
-        turns.append(
-            [
-                {"role": "user", "content": shown},
-                {"role": "assistant", "content": output},
-            ]
-        )
-    messages: list[Message] = [{"role": "system", "content": system}]
-    for turn in reversed(turns):
-        messages.extend(turn)
-    messages.append({"role": "user", "content": text})
-    return tuple(messages)
+        turns.append(({"role": "user", "content": shown}, {"role": "assistant", "content": output}))
+    return [message for turn in reversed(turns) for message in turn]
 
 
 def cut_words(text: str, words: int) -> str:

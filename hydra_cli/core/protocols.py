@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
 
 from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.plan import FirstStage
@@ -36,9 +36,15 @@ Supervision = Literal["relevance", "hydra_relevance", "quality"]
 """Labels a TrainingExample can carry."""
 
 
-class Message(TypedDict):
+class _Said(TypedDict):
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+class Message(_Said, total=False):
+    """``name`` tells speakers of one role apart, where a client says who spoke."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,14 @@ class ChatRequest:
     """A prompt and how to answer it.
 
     ``user`` is whose data the messages hold, so that a cached answer can be
-    forgotten with them.
+    forgotten with them. ``extra`` goes to the provider as it is, by the names of
+    OpenAI's chat completions.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     user: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

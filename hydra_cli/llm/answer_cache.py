@@ -16,9 +16,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra_cli.core.files import name_of
-from hydra_cli.core.protocols import ChatRequest
+from hydra_cli.core.protocols import ChatRequest, Message
 from hydra_cli.core.sqlite_file import SqliteFile
 
 _SCHEMA = """
@@ -95,19 +96,26 @@ class ModelHistory:
 
 
 def cache_key(identity: str, request: ChatRequest) -> str:
-    """The hash of model, messages and sampling settings, n left out."""
+    """The hash of model, messages, sampling settings and what goes with them, n left out."""
     sampling = request.sampling
-    content = [
+    content: list[Any] = [
         identity,
-        [[message["role"], message["content"]] for message in request.messages],
+        [_as_said(message) for message in request.messages],
         sampling.temperature,
         sampling.top_p,
         sampling.max_tokens,
         list(sampling.stop),
         sampling.seed,
     ]
+    if request.extra:  # a hash without it is what earlier releases made
+        content.append(sorted(request.extra.items()))
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _as_said(message: Message) -> list[str]:
+    name = message.get("name")
+    return [message["role"], message["content"], *([name] if name else [])]
 
 
 _LATER_COLUMNS = {

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hydra_cli.core.controls import answer_of
+from hydra_cli.core.conversation import Conversation, Wishes
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.plan import AnswerPlan
-from hydra_cli.core.prompts import build_messages
+from hydra_cli.core.prompts import conversation_messages
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
 from hydra_cli.core.retrieval import retrieve
@@ -47,6 +48,8 @@ class Draft:
     plan: AnswerPlan
     evidence: tuple[Scored[Record], ...]
     request: ChatRequest | None
+    shown: int = 0
+    """How many records of the evidence, best first, the prompt had room for."""
 
     @property
     def stop_rule(self) -> StopRule | None:
@@ -77,6 +80,25 @@ class Draft:
         assert self.request is not None
         return replace(self.request, sampling=replace(self.request.sampling, n=count))
 
+    def wished(self, wishes: Wishes) -> Draft:
+        """The draft with its answers drawn as a client wants them, and no fewer than it wants."""
+        if self.request is None:
+            return self
+        own = self.request.sampling
+        n = max(own.n, wishes.n)
+        # Several answers of one that would be greedy have to differ.
+        drawn = self.plan.temperature if n > own.n == 1 else own.temperature
+        temperature = drawn if wishes.temperature is None else wishes.temperature
+        like = sampling_for(self.task, n=n, temperature=temperature, seed=self.plan.seed)
+        sampling = replace(
+            like,
+            top_p=like.top_p if wishes.top_p is None else wishes.top_p,
+            max_tokens=wishes.max_tokens or like.max_tokens,
+            stop=tuple(dict.fromkeys((*like.stop, *wishes.stop))),
+            seed=like.seed if wishes.seed is None else wishes.seed,
+        )
+        return replace(self, request=replace(self.request, sampling=sampling, extra=wishes.extra))
+
     def choose(self, candidates: Sequence[Candidate]) -> list[Scored[Candidate]]:
         """The candidates, best first; as the LLM gave them where the adapter is off.
 
@@ -102,25 +124,35 @@ class Draft:
 
 
 def draft(
-    context: QueryContext, task: TaskSpec, personal: Personalization, plan: AnswerPlan
+    context: QueryContext,
+    task: TaskSpec,
+    personal: Personalization,
+    plan: AnswerPlan,
+    *,
+    conversation: Conversation | None = None,
 ) -> Draft:
     """With the adapter on, n answers are drawn; with it off, one greedy answer is.
 
     The plan's n comes first, then what the gate found. UsageError where no answer
-    is to be drawn and the task can't do without.
+    is to be drawn and the task can't do without. ``conversation`` is the chat that
+    the query ends.
     """
     plan = plan.with_first_stage(personal.first_stage)
     n = _answers(task, personal, plan)
     if not n:
         return Draft(context, task, personal, plan, (), None)
     evidence = tuple(find_evidence(context, personal, plan))
+    said = conversation or Conversation(context.query.text)
+    messages = conversation_messages(context.query, evidence, task, said)
     request = ChatRequest(
-        build_messages(context.query, evidence, task),
+        messages,
         # A single answer is the likeliest one: nothing is chosen from.
         sampling_for(task, n=n, temperature=plan.temperature if n > 1 else 0.0, seed=plan.seed),
         context.query.user,
     )
-    return Draft(context, task, personal, plan, evidence, request)
+    # All but system prompt and query are turns: those of records, then those that were said.
+    shown = (len(messages) - 2 - len(said.earlier)) // 2
+    return Draft(context, task, personal, plan, evidence, request, shown)
 
 
 def _answers(task: TaskSpec, personal: Personalization, plan: AnswerPlan) -> int:

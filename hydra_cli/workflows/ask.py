@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from hydra_cli.core.conversation import Conversation
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.feedback import ANSWER_ID
 from hydra_cli.core.plan import AnswerPlan
@@ -62,6 +63,7 @@ def draft_query(
     encoder: TextEncoder,
     personal: Personalization,
     plan: AnswerPlan,
+    conversation: Conversation | None = None,
     watch: Stopwatch | None = None,
     progress: Progress | None = None,
 ) -> Draft:
@@ -70,7 +72,7 @@ def draft_query(
     with watch.stage("retrieve"):
         context = load_context(store, encoder, task, query, progress=progress)
     with watch.stage("rerank"):
-        return draft(context, task, personal, plan)
+        return draft(context, task, personal, plan, conversation=conversation)
 
 
 def ask(
@@ -82,6 +84,7 @@ def ask(
     chat: ChatModel,
     personal: Personalization,
     plan: AnswerPlan,
+    conversation: Conversation | None = None,
     progress: Progress | None = None,
 ) -> Answer:
     """The answer this user would give, with everything that led to it."""
@@ -94,6 +97,7 @@ def ask(
         encoder=encoder,
         personal=personal,
         plan=plan,
+        conversation=conversation,
         watch=watch,
         progress=progress,
     )
