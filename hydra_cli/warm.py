@@ -17,7 +17,7 @@ from hydra_cli.config import Settings
 from hydra_cli.core.progress import Silent
 
 if TYPE_CHECKING:
-    from hydra_cli.core.protocols import ChatModel, Progress, Recipe, TextEncoder
+    from hydra_cli.core.protocols import AsyncChatModel, ChatModel, Progress, Recipe, TextEncoder
     from hydra_cli.core.records import Answer, Query
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.llm.budget import Limits
@@ -50,6 +50,7 @@ class Warm:
         self._encoder = encoder
         self._chat = chat
         self._chats: dict[str, ChatModel] = {}
+        self._async_chats: dict[str, AsyncChatModel] = {}
         self._recipes: dict[str, Recipe] = {}
         self._progress = progress
         self._on_note = on_note
@@ -61,6 +62,7 @@ class Warm:
         self._closing.close()
         self.store.answer_log.close()
         self._chats.clear()
+        self._async_chats.clear()
 
     def warm_up(self, *, load: bool = True) -> None:
         """Refuse now what the first query would be refused for, and ``load`` what it waits for."""
@@ -128,6 +130,21 @@ class Warm:
 
         note = self._on_note or _to_stderr
         return keep_answer(self.store, answer, days=settings.answers_days, note=note)
+
+    def async_chat(self, model: str | None = None) -> AsyncChatModel:
+        """The LLM for an event loop; an LLM that was handed in answers from threads."""
+        from hydra_cli.llm.threaded_chat import ThreadedChat
+        from hydra_cli.wiring import open_async_chat
+
+        name = model or self.settings.model
+        with self._opening:
+            if name not in self._async_chats:
+                self._async_chats[name] = (
+                    ThreadedChat(self._chat)
+                    if self._chat is not None
+                    else open_async_chat(self.settings, model=name, on_note=self._on_note)
+                )
+            return self._async_chats[name]
 
     def _reload_tasks(self) -> None:
         """Tasks that an ingest has just learned."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from hydra_cli.core.protocols import ChatModel, TextEncoder
+    from hydra_cli.core.protocols import AsyncChatModel, ChatModel, TextEncoder
     from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.budget import Limits
     from hydra_cli.llm.offline import Offline
@@ -92,6 +92,21 @@ def preload_chat(settings: Settings) -> None:
     from hydra_cli.llm.setup import preload
 
     preload(settings)
+
+
+def open_async_chat(
+    settings: Settings,
+    *,
+    model: str | None = None,
+    limits: Limits | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> AsyncChatModel:
+    """``open_chat`` for an event loop."""
+    from hydra_cli.llm.setup import build_async_chat
+
+    return build_async_chat(
+        settings, model or settings.model, limits, on_note, cache=open_answers(settings)
+    )
 
 
 def open_offline(

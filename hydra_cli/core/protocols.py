@@ -6,7 +6,7 @@ through the same door: a hash encoder, a scripted LLM, a store in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,6 +108,37 @@ class ChatModel(Protocol):
 
     def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Completion]]:
         """Each request's index and completion, in the order in which they finish."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer as it comes, raw. The last one has the whole in ``completion``."""
+
+    text: str
+    completion: Completion | None = None
+
+
+class AsyncChatModel(Protocol):
+    """An LLM for an event loop: a task that is cancelled hangs up.
+
+    ``forward`` takes any body of OpenAI's chat completions, tools and images
+    included, and gives the answer as it came.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def complete(self, request: ChatRequest) -> Completion: ...
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[Piece]:
+        """One answer, piece by piece."""
+        ...
+
+    async def forward(self, body: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The answer's chunks, as they came."""
         ...
 
 
@@ -337,12 +368,14 @@ class Progress(Protocol):
 
 __all__ = [
     "AddResult",
+    "AsyncChatModel",
     "ChatModel",
     "ChatRequest",
     "Completion",
     "HistoryStore",
     "LearningScorer",
     "Message",
+    "Piece",
     "Progress",
     "Recipe",
     "Sampling",

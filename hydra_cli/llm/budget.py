@@ -40,6 +40,11 @@ class Budget:
         self._changed = threading.Condition()
 
     @property
+    def limited(self) -> bool:
+        """Whether there is any limit to keep."""
+        return self._limits != Limits()
+
+    @property
     def used(self) -> Usage:
         return self._used
 

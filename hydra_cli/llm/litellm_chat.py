@@ -159,7 +159,7 @@ class LiteLLMChat:
             identity = caller.endpoint.identity
             self._cache.put(
                 cache_key(identity, flight.request),
-                _stored(job, batch),
+                batch.kept(job.start),
                 model=identity,
                 max_tokens=flight.request.sampling.max_tokens,
                 users=flight.users,
@@ -170,7 +170,7 @@ class LiteLLMChat:
         flight = job.flight
         flight.used = flight.used + batch.usage
         if job.model == flight.model:
-            flight.arrive(job, _stored(job, batch))
+            flight.arrive(job, batch.kept(job.start))
 
     def _handle(
         self,
@@ -234,15 +234,3 @@ class LiteLLMChat:
             self._asked = {k: f for k, f in self._asked.items() if id(f) not in mine}
         for flight in own:
             flight.done.cancel()
-
-
-def _stored(job: Job, batch: Batch) -> StoredCall:
-    return StoredCall(
-        job.start,
-        batch.answers,
-        batch.usage.prompt_tokens,
-        batch.usage.completion_tokens,
-        batch.counted_tokens,
-        batch.usage.seconds,
-        batch.finishes,
-    )

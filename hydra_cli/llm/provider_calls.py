@@ -5,31 +5,52 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tenacity
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from hydra_cli.core.errors import HydraError
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Usage
 from hydra_cli.llm import pricing
+from hydra_cli.llm.answer_cache import StoredCall
 from hydra_cli.llm.answer_text import clean_answer, has_reasoning, strip_reasoning
 from hydra_cli.llm.litellm_loading import load_litellm
+from hydra_cli.llm.openai_fields import as_arguments
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors, translate
 from hydra_cli.llm.providers import LOCAL, OWN_SECONDS, Endpoint, missing_variables
 from hydra_cli.llm.throttle import Throttle
 
-ATTEMPTS = 6
-SLOW_ATTEMPTS = 3
-"""Attempts where each may take a whole timeout, or where nobody listens."""
 FIRST_WAIT = 0.5
 """Seconds before a second attempt, at most; doubled for each further one."""
-LONGEST_WAIT = 300.0
-"""Seconds of Retry-After that are still waited for."""
 REASONING_ROOM = 2048
 """Tokens added to ``max_tokens`` for models that think before they answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a call is tried, and how many seconds of Retry-After are waited for.
+
+    ``slow_attempts`` are those where each may take a whole timeout, or where nobody listens.
+    """
+
+    attempts: int = 6
+    slow_attempts: int = 3
+    longest_wait: float = 300.0
+
+    def over(self, state: RetryCallState) -> bool:
+        """Whether it is time to give up."""
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, ProviderFailure):
+            return True
+        if error.retry_after is not None and error.retry_after > self.longest_wait:
+            return True
+        slow = error.kind in ("timeout", "connection")
+        return state.attempt_number >= (self.slow_attempts if slow else self.attempts)
+
 
 _LOCAL_PARAMETERS = frozenset(
     {"temperature", "top_p", "max_tokens", "stop", "seed", "n", "logprobs"}
@@ -51,6 +72,19 @@ class Batch:
     counted_tokens: int
     finishes: tuple[str | None, ...] = ()
 
+    def kept(self, start: int) -> StoredCall:
+        """As the answer cache keeps it; ``start`` is the place of its first answer."""
+        used = self.usage
+        return StoredCall(
+            start,
+            self.answers,
+            used.prompt_tokens,
+            used.completion_tokens,
+            self.counted_tokens,
+            used.seconds,
+            self.finishes,
+        )
+
 
 class Caller:
     """Calls one model, and remembers for this process what it turned out to take.
@@ -59,6 +93,9 @@ class Caller:
     whether thinking needs room. Safe to use from many threads.
     """
 
+    counting = True
+    """Whether prompts are counted by our own tokenizer, too: prices are foretold from it."""
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -66,8 +103,10 @@ class Caller:
         timeout: float,
         concurrency: int,
         on_note: Callable[[str], None],
+        patience: Patience | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.patience = patience or Patience()
         self.throttle = Throttle(concurrency)
         self._timeout = timeout
         self._on_note = on_note
@@ -130,8 +169,8 @@ class Caller:
                     isinstance(error, ProviderFailure) and error.retryable and not stop.is_set()
                 )
             ),
-            stop=_give_up,
-            wait=self._wait,
+            stop=self.patience.over,
+            wait=self.wait,
             sleep=tenacity.sleep_using_event(stop),
             reraise=True,
         )
@@ -141,10 +180,10 @@ class Caller:
             spent = spent + batch.usage
             if not starved:
                 break
-        self._learn_count(count, len(batch.answers))
+        self.learn_count(count, len(batch.answers))
         return replace(batch, usage=spent)
 
-    def _wait(self, state: RetryCallState) -> float:
+    def wait(self, state: RetryCallState) -> float:
         """The provider's Retry-After with a little jitter, else exponential with full jitter."""
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, ProviderFailure) else None
@@ -163,41 +202,73 @@ class Caller:
             try:
                 return self._request(request, count, start, stop)
             except ProviderFailure as failure:
-                if failure.kind == "rate":
-                    self.throttle.limited(failure.retry_after)
-                if failure.kind == "parameter" and failure.parameter is not None:
-                    self._reject(failure.parameter)
-                    if failure.parameter == "n":
-                        count = 1
-                    continue
-                raise
+                count = self.without_rejected(failure, count)
+
+    def without_rejected(self, failure: ProviderFailure, count: int) -> int:
+        """How many answers to ask for again, without the parameter that was rejected.
+
+        The failure itself where it has another cause.
+        """
+        if failure.kind == "rate":
+            self.throttle.limited(failure.retry_after)
+        if failure.kind != "parameter" or failure.parameter is None:
+            raise failure
+        self._reject(failure.parameter)
+        return 1 if failure.parameter == "n" else count
 
     def _request(
         self, request: ChatRequest, count: int, start: int, stop: threading.Event
     ) -> tuple[Batch, bool]:
         litellm = load_litellm()
-        parameters = self._request_parameters(request, count, start)
+        sent = self.arguments(request, count, start)
         began = time.monotonic()
         try:
             with self.throttle.slot(stop):
                 if stop.is_set():
                     raise ProviderFailure(f"{self.endpoint.model}: interrupted", kind="connection")
                 began = time.monotonic()
-                response = litellm.completion(
-                    model=self.endpoint.model,
-                    messages=[dict(message) for message in request.messages],
-                    timeout=self._timeout,
-                    max_retries=0,
-                    **self._address(),
-                    **parameters,
-                )
-            room = self._room
-            batch, thought = self._read(response, request, time.monotonic() - began)
+                response = litellm.completion(**sent)
+            return self.understood(response, request, time.monotonic() - began)
         except foreign_errors() as error:
             # Without `from None` a traceback would show the provider's words, and the prompt in it.
-            raise translate(
-                error, self.endpoint, messages=request.messages, sent=tuple(parameters)
-            ) from None
+            raise self.explained(error, request, sent) from None
+
+    def arguments(self, request: ChatRequest, count: int, start: int) -> dict[str, Any]:
+        """The call as litellm takes it."""
+        return {
+            "messages": [dict(message) for message in request.messages],
+            **self.calling(),
+            **as_arguments(request.extra, self.endpoint.provider),
+            **self._request_parameters(request, count, start),
+        }
+
+    def calling(self) -> dict[str, Any]:
+        """Whom a call goes to, whatever is in it."""
+        return {
+            "model": self.endpoint.model,
+            "timeout": self._timeout,
+            "max_retries": 0,
+            **self._address(),
+        }
+
+    def explained(
+        self, error: Exception, request: ChatRequest, sent: Mapping[str, Any]
+    ) -> HydraError:
+        """A foreign error, where ``sent`` was sent, as the user should read it."""
+        others = {
+            "messages",
+            "extra_body",
+            "allowed_openai_params",
+            *self.calling(),
+            *request.extra,
+        }
+        names = tuple(name for name in sent if name not in others)
+        return translate(error, self.endpoint, messages=request.messages, sent=names)
+
+    def understood(self, response: Any, request: ChatRequest, seconds: float) -> tuple[Batch, bool]:
+        """The response's answers, and whether thinking left no room for any, which now is there."""
+        room = self._room
+        batch, thought = self._read(response, request, seconds)
         self.throttle.succeeded()
         starved = thought and not any(text for text, _ in batch.answers)
         return batch, starved and room == 0 and self._make_room()
@@ -252,7 +323,7 @@ class Caller:
             self._noted.add(text)
         self._on_note(text)
 
-    def _learn_count(self, asked: int, came: int) -> None:
+    def learn_count(self, asked: int, came: int) -> None:
         if came < asked:
             with self._learning:
                 self._answers_per_call = min(self._answers_per_call or came, came)
@@ -297,7 +368,7 @@ class Caller:
     ) -> tuple[Usage, int]:
         """The provider's token counts where they are possible, else our own."""
         endpoint = self.endpoint
-        counted = pricing.count_prompt_tokens(endpoint, request.messages)
+        counted = pricing.count_prompt_tokens(endpoint, request.messages) if self.counting else 0
         reported = getattr(response, "usage", None)
         prompt = getattr(reported, "prompt_tokens", None)
         completion = getattr(reported, "completion_tokens", None)
@@ -313,7 +384,7 @@ class Caller:
         if not silent and (prompt is None or completion is None):
             self._note(f"{endpoint.model} reports impossible token counts; using our own")
         if silent or prompt is None:
-            prompt = counted
+            prompt = counted or pricing.count_prompt_tokens(endpoint, request.messages)
         if silent or completion is None:
             completion = sum(pricing.count_tokens(endpoint, text) for text in raw)
         return (
@@ -347,13 +418,3 @@ def _mean_logprob(choice: Any) -> float | None:
     if not known or not all(math.isfinite(value) for value in known):
         return None
     return sum(known) / len(known)
-
-
-def _give_up(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, ProviderFailure):
-        return True
-    if error.retry_after is not None and error.retry_after > LONGEST_WAIT:
-        return True
-    slow = error.kind in ("timeout", "connection")
-    return state.attempt_number >= (SLOW_ATTEMPTS if slow else ATTEMPTS)

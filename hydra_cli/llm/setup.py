@@ -11,13 +11,18 @@ from hydra_cli.core.errors import UsageError
 from hydra_cli.core.protocols import ChatModel
 from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_cache import AnswerCache
+from hydra_cli.llm.async_calls import AsyncCaller
+from hydra_cli.llm.async_chat import AsyncChat
 from hydra_cli.llm.budget import Budget, Limits
 from hydra_cli.llm.litellm_chat import LiteLLMChat
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.offline import Offline, Recorder, Supplied, Supply
-from hydra_cli.llm.provider_calls import Caller
+from hydra_cli.llm.provider_calls import Caller, Patience
 from hydra_cli.llm.providers import LOCAL, Endpoint, check_allowed, check_key, resolve
 from hydra_cli.models.files import find_model
+
+WAITED_FOR = Patience(attempts=3, slow_attempts=1, longest_wait=2.0)
+"""For calls whose asker waits at the other end of a connection."""
 
 
 def build_chat(
@@ -29,15 +34,8 @@ def build_chat(
     cache: AnswerCache | None,
 ) -> LiteLLMChat:
     """The chat model of the settings; ProviderError or UsageError before any request."""
-    if not settings.timeout > 0 or settings.concurrency < 1:
-        raise UsageError("the settings timeout and concurrency must be positive")
     limits = limits or Limits()
     note = on_note or _to_stderr
-    endpoints = [
-        allowed_endpoint(name, settings) for name in dict.fromkeys((model, *settings.fallbacks))
-    ]
-    for endpoint in endpoints:
-        _prepare(endpoint, limits)
     callers = [
         Caller(
             endpoint,
@@ -45,7 +43,7 @@ def build_chat(
             concurrency=settings.concurrency,
             on_note=note,
         )
-        for endpoint in endpoints
+        for endpoint in _endpoints(settings, model, limits)
     ]
     return LiteLLMChat(
         callers,
@@ -63,6 +61,42 @@ def preload(settings: Settings) -> None:
         from hydra_cli.llm.local_chat import open_local_chat
 
         open_local_chat(settings.model.removeprefix(f"{LOCAL}/"))
+
+
+def build_async_chat(
+    settings: Settings,
+    model: str,
+    limits: Limits | None,
+    on_note: Callable[[str], None] | None,
+    *,
+    cache: AnswerCache | None,
+) -> AsyncChat:
+    """The same for an event loop."""
+    limits = limits or Limits()
+    note = on_note or _to_stderr
+    callers = [
+        AsyncCaller(
+            endpoint,
+            timeout=settings.timeout,
+            concurrency=settings.concurrency,
+            on_note=note,
+            patience=WAITED_FOR,
+        )
+        for endpoint in _endpoints(settings, model, limits)
+    ]
+    return AsyncChat(callers, cache=cache, budget=Budget(limits), on_note=note)
+
+
+def _endpoints(settings: Settings, model: str, limits: Limits) -> list[Endpoint]:
+    """The model's endpoint and the fallbacks', each of which may be asked."""
+    if not settings.timeout > 0 or settings.concurrency < 1:
+        raise UsageError("the settings timeout and concurrency must be positive")
+    endpoints = [
+        allowed_endpoint(name, settings) for name in dict.fromkeys((model, *settings.fallbacks))
+    ]
+    for endpoint in endpoints:
+        _prepare(endpoint, limits)
+    return endpoints
 
 
 def build_offline(

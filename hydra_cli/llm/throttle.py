@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 
 class Throttle:
@@ -18,6 +20,7 @@ class Throttle:
         self._paused_until = 0.0
         self._lowered_at = float("-inf")
         self._changed = threading.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def limit(self) -> int:
@@ -30,9 +33,52 @@ class Throttle:
         try:
             yield
         finally:
-            with self._changed:
-                self._active -= 1
-                self._changed.notify()
+            self._leave()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """The same for a task of an event loop; a throttle serves one loop."""
+        loop = asyncio.get_running_loop()
+        while (pause := self._try()) is not None:
+            turn: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(turn)
+            try:
+                await asyncio.wait_for(turn, pause)
+            except TimeoutError:
+                pass
+            except asyncio.CancelledError:
+                if turn.done():  # the place that was offered is somebody else's
+                    self._wake()
+                raise
+            finally:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def _try(self) -> float | None:
+        """None: the place is taken; else how many seconds to wait for one at most."""
+        with self._changed:
+            pause = self._paused_until - time.monotonic()
+            if pause <= 0 and self._active < self.limit:
+                self._active += 1
+                return None
+            return pause if pause > 0 else 1.0
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._active -= 1
+            self._changed.notify()
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     def _enter(self, stop: threading.Event) -> None:
         with self._changed:

@@ -122,7 +122,7 @@ def test_what_repeating_can_not_mend_fails_at_once(chat: Open, name: str) -> Non
 def test_a_slow_answer_times_out(chat: Open) -> None:
     with FaultServer(delay=1.0) as server, pytest.raises(ProviderError, match="no answer in time"):
         chat(server, timeout=0.2).complete(ask())
-    assert len(server.calls) == provider_calls.SLOW_ATTEMPTS
+    assert len(server.calls) == provider_calls.Patience().slow_attempts
 
 
 def test_nobody_listens(chat: Open) -> None:
@@ -227,8 +227,8 @@ def test_no_key_and_no_prompt_in_any_error_or_log(
         return error(reply.status, words)
 
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setattr(provider_calls, "ATTEMPTS", 1)
-    monkeypatch.setattr(provider_calls, "SLOW_ATTEMPTS", 1)
+    once = provider_calls.Patience(1, 1)
+    monkeypatch.setattr(provider_calls, "Patience", lambda: once)
     with (
         caplog.at_level(0),
         FaultServer(quoting) as server,

@@ -1,0 +1,200 @@
+"""The LLM's edge for an event loop: many requests at once, each cancelled with its task.
+
+Which parameters a model takes, how it is asked again and what its errors mean is
+``Caller``'s to know, answers are kept as ``LiteLLMChat`` keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from hydra_cli.core.errors import ProviderError
+from hydra_cli.core.protocols import ChatRequest, Completion, Piece
+from hydra_cli.core.records import Usage
+from hydra_cli.llm.answer_cache import AnswerCache, cache_key
+from hydra_cli.llm.async_calls import AsyncCaller
+from hydra_cli.llm.budget import Budget
+from hydra_cli.llm.flights import Flight, Job, distinct_answers
+from hydra_cli.llm.provider_calls import Batch
+
+_NEVER = threading.Event()
+
+
+class AsyncChat:
+    """Asks the first of ``callers``; the next one where that fails for good.
+
+    Equal requests wait for each other, so that with a cache none is paid twice.
+    """
+
+    def __init__(
+        self,
+        callers: Sequence[AsyncCaller],
+        *,
+        cache: AnswerCache | None,
+        budget: Budget,
+        on_note: Callable[[str], None],
+    ) -> None:
+        self._callers = tuple(callers)
+        self._cache = cache
+        self._budget = budget
+        self._on_note = on_note
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def name(self) -> str:
+        return self._callers[0].endpoint.model
+
+    @property
+    def used(self) -> Usage:
+        """What calls used so far; cached answers don't count."""
+        return self._budget.used
+
+    async def complete(self, request: ChatRequest) -> Completion:
+        """Exactly ``request.sampling.n`` answers, in parallel where one call gives fewer."""
+        async with self._alone(request):
+            flight = Flight(request, distinct_answers(request))
+            flight.users.update([request.user] if request.user else [])
+            for place, caller in enumerate(self._callers):
+                try:
+                    await self._fly(flight, caller)
+                except ProviderError as error:
+                    self._next(error, place)
+                    flight.restart(place + 1)
+                else:
+                    break
+        return flight.completion(request.sampling.n, first=True)
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[Piece]:
+        """One answer token by token, raw; kept as ``complete`` would keep it."""
+        caller = self._callers[0]
+        flight = Flight(request, 1)
+        flight.users.update([request.user] if request.user else [])
+        await self._resume(flight, caller)
+        if flight.complete:
+            yield Piece(flight.stored[0].answers[0][0])
+        else:
+            job = flight.promise(1)
+            await caller.ready()
+            async with self._paid(caller.worst_case, request, 1) as used:
+                async for piece in caller.stream(request, job.start):
+                    if isinstance(piece, Batch):
+                        used.append(piece.usage)
+                        await self._take(job, piece, caller)
+                    else:
+                        yield Piece(piece)
+        yield Piece("", flight.completion(1, first=True))
+
+    async def forward(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to any body of OpenAI's chat completions, as it came."""
+        caller = self._callers[0]
+        await caller.ready()
+        async with self._paid(caller.worst_case_of, body) as used:
+            response = await caller.forward(body)
+            used.append(caller.usage_of(response))
+        return plain(response)
+
+    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The same, chunk by chunk, as they came."""
+        caller = self._callers[0]
+        await caller.ready()
+        async with self._paid(caller.worst_case_of, body) as used:
+            async for chunk in caller.forward_stream(body):
+                if getattr(chunk, "usage", None):
+                    used[:] = [caller.usage_of(chunk)]
+                yield plain(chunk)
+
+    @asynccontextmanager
+    async def _alone(self, request: ChatRequest) -> AsyncIterator[None]:
+        """No other task asks the same meanwhile: it finds the answers in the cache."""
+        if self._cache is None:
+            yield
+            return
+        key = cache_key(self.name, request)
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        async with lock:
+            yield
+
+    async def _fly(self, flight: Flight, caller: AsyncCaller) -> None:
+        """All answers of a flight that one model still owes."""
+        await self._resume(flight, caller)
+        if flight.missing:
+            await caller.ready()
+        while not flight.complete:
+            jobs = []
+            while flight.missing:
+                jobs.append(flight.promise(caller.answers_in_one_call(flight.missing)))
+            await _together([self._call(job, caller) for job in jobs])
+
+    async def _resume(self, flight: Flight, caller: AsyncCaller) -> None:
+        if self._cache is not None:
+            key = cache_key(caller.endpoint.identity, flight.request)
+            flight.resume(await asyncio.to_thread(self._cache.get, key, users=flight.users))
+
+    async def _call(self, job: Job, caller: AsyncCaller) -> None:
+        request = job.flight.request
+        async with self._paid(caller.worst_case, request, job.count) as used:
+            batch = await caller.acall(request, job.count, job.start)
+            used.append(batch.usage)
+        await self._take(job, batch, caller)
+
+    async def _take(self, job: Job, batch: Batch, caller: AsyncCaller) -> None:
+        """The answers are kept before anybody sees them."""
+        flight = job.flight
+        call = batch.kept(job.start)
+        if self._cache is not None:
+            identity = caller.endpoint.identity
+            await asyncio.to_thread(
+                self._cache.put,
+                cache_key(identity, flight.request),
+                call,
+                model=identity,
+                max_tokens=flight.request.sampling.max_tokens,
+                users=flight.users,
+            )
+        flight.used = flight.used + batch.usage
+        flight.arrive(job, call)
+
+    @asynccontextmanager
+    async def _paid(self, worst: Callable[..., Usage], *about: Any) -> AsyncIterator[list[Usage]]:
+        """A call within the budget; what it used is put into the list."""
+        used: list[Usage] = []
+        if self._budget.limited:  # counting tokens takes its time, and so may waiting for room
+            ticket = await asyncio.to_thread(
+                lambda: self._budget.reserve(worst(*about), stop=_NEVER)
+            )
+        else:
+            ticket = self._budget.reserve(Usage(calls=1), stop=_NEVER)
+        try:
+            yield used
+        finally:
+            self._budget.settle(ticket, sum(used, Usage()))
+
+    def _next(self, error: ProviderError, place: int) -> None:
+        """Tell which model is asked in place of one that failed; raises where none is left."""
+        if place + 1 == len(self._callers):
+            raise error
+        name = self._callers[place + 1].endpoint.model
+        self._on_note(f"{error.message}; going on with {name}")
+
+
+def plain(response: Any) -> dict[str, Any]:
+    """litellm's response as JSON values, without what it adds of its own."""
+    found: dict[str, Any] = json.loads(response.model_dump_json(exclude_none=False))
+    return found
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """All of them at once; where one fails or the task is cancelled, the others hang up."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
