@@ -103,6 +103,11 @@ class Warm:
                 self._recipes[name] = recipe_named(name)
             return self._recipes[name]
 
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder, opened by whoever asks first."""
+        return self._open_encoder()
+
     def _open_encoder(self) -> TextEncoder:
         from hydra_cli.wiring import open_encoder
 

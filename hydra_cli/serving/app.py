@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hydra_cli.serving import chat, mcp, page, status
+from hydra_cli.serving import chat, embeddings, histories, mcp, page, status
 from hydra_cli.serving.door import Door
 from hydra_cli.serving.endpoints import Endpoint
 from hydra_cli.serving.errors import ApiError
@@ -23,7 +23,14 @@ from hydra_cli.serving.service import Service
 
 def endpoints() -> tuple[Endpoint, ...]:
     """Every route, in the order in which they are tried."""
-    return (*page.ENDPOINTS, *chat.ENDPOINTS, *status.ENDPOINTS, *mcp.ENDPOINTS)
+    return (
+        *page.ENDPOINTS,
+        *chat.ENDPOINTS,
+        *status.ENDPOINTS,
+        *histories.ENDPOINTS,
+        *embeddings.ENDPOINTS,
+        *mcp.ENDPOINTS,
+    )
 
 
 def build(service: Service) -> Starlette:
@@ -35,7 +42,7 @@ def build(service: Service) -> Starlette:
         exception_handlers={HTTPException: _not_routed},
         lifespan=mcp.sessions,
     )
-    app.state.service = service
+    app.state.service, app.state.endpoints = service, table
     return app
 
 

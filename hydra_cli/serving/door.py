@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -74,6 +75,8 @@ class Door:
                 receive = limited(receive, headers, self.options.body_bytes)
                 scope.setdefault("state", {})["asker"] = asker or Asker()
                 await self.app(scope, receive, sending)
+            except ClientDisconnect:
+                pass
             except Exception as error:
                 failure = told(error, trusted=asker is not None and asker.trusted)
                 logged(error, failure.status, scope.get(ROUTE) or scope["method"])

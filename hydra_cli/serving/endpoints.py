@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from hydra_cli.serving.schemas import Schema
 from hydra_cli.serving.service import Service
 
 Handler = Callable[[Request], Awaitable[Response]]
 Method = Literal["GET", "POST", "DELETE"]
-Schema = Mapping[str, Any]
-"""A JSON Schema."""
 ROUTE = "hydra.route"
 """Where a request's scope holds the name of its endpoint."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 THREADS = 16
+WRITERS = 2
 
 Unknown = Literal["plain", "refuse"]
 """What an unknown user gets: the plain answer, or a 404."""
@@ -50,6 +51,8 @@ class Service:
     options: ServeOptions
     limiter: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
     """How many threads work at a time; more work waits."""
+    writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
+    """Those who may wait for the store's lock: they keep nobody from being answered."""
     metrics: Metrics = field(default_factory=Metrics)
     started: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
@@ -57,3 +60,7 @@ class Service:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """The result of work that computes or reads, which the event loop must not wait for."""
         return await to_thread.run_sync(work, limiter=self.limiter)
+
+    async def writing(self, work: Callable[[], T]) -> T:
+        """The result of work that changes the store, and may have to wait for its lock."""
+        return await to_thread.run_sync(work, limiter=self.writers)

@@ -6,9 +6,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hydra_cli import __version__
+from hydra_cli.serving import schemas
 from hydra_cli.serving.asker import Asker
 from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
+from hydra_cli.serving.metrics import CONTENT_TYPE
+from hydra_cli.serving.openapi import document
+from hydra_cli.serving.reading import trusted_alone
 from hydra_cli.serving.service import Service
 
 PERSONAL = "hydra/"
@@ -18,6 +22,17 @@ PERSONAL = "hydra/"
 async def healthz(request: Request) -> Response:
     """Nothing is opened or read: the answer says that the process answers."""
     return JSONResponse({"status": "ok", "version": __version__})
+
+
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus. They are about everybody, so a bound key doesn't see them."""
+    trusted_alone(request)
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def openapi(request: Request) -> Response:
+    """The routes, for those who generate clients."""
+    return JSONResponse(document(request.app.state.endpoints))
 
 
 async def models(request: Request) -> Response:
@@ -58,7 +73,34 @@ ENDPOINTS = (
         handler=healthz,
         summary="Whether the server is alive",
         open=True,
+        answers={schemas.JSON: schemas.object_of(status=schemas.TEXT, version=schemas.TEXT)},
     ),
-    Endpoint(method="GET", path="/v1/models", handler=models, summary="The models there are"),
-    Endpoint(method="GET", path="/v1/models/{model:path}", handler=model, summary="One model"),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        handler=metrics,
+        summary="Figures in the text form of Prometheus; for trusted keys.",
+        answers={"text/plain": schemas.TEXT},
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler=openapi,
+        summary="This description.",
+        answers={schemas.JSON: {"type": "object"}},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/models",
+        handler=models,
+        summary="The model as it is, as a personal one, and that for each task.",
+        answers={schemas.JSON: schemas.list_of(schemas.MODEL)},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/models/{model:path}",
+        handler=model,
+        summary="One model.",
+        answers={schemas.JSON: schemas.MODEL},
+    ),
 )
