@@ -14,9 +14,11 @@ pytest.importorskip("starlette", reason='the server needs: pip install "hydra-pe
 from starlette.testclient import TestClient
 
 from hydra_cli.serving import page
-from tests.serving import page_stand_in
+from hydra_cli.store.api_keys import ApiKeys
+from hydra_cli.store.folder import StoreFolder
+from tests.serving import page_site
 from tests.serving.browser import Browser, Tab, program
-from tests.serving.listening import listening
+from tests.serving.page_site import HOSTILE, PLAIN, REPLIES, Site
 
 QUESTION = "Is the mug safe in a dishwasher? Ann Webb"
 
@@ -31,96 +33,131 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def llm() -> Iterator[str]:
+    with page_site.provider() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def environment(llm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the server's process, which is this one."""
+    monkeypatch.setenv("OPENAI_API_BASE", llm)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with page_site.site(tmp_path_factory.mktemp("store")) as found:
+        yield found
+
+
+class Tabs:
+    """Opens tabs, which are closed in the end."""
+
+    def __init__(self, browser: Browser, stack: ExitStack) -> None:
+        self._browser, self._stack = browser, stack
+
+    def open(self, url: str, **media: object) -> Tab:
+        tab = self._browser.open(f"{url}/", **media)
+        self._stack.callback(tab.close)
+        return tab
+
+
 @pytest.fixture
 def tabs(browser: Browser) -> Iterator[Tabs]:
     with ExitStack() as stack:
         yield Tabs(browser, stack)
 
 
-class Tabs:
-    """Opens tabs on servers of its own, and closes both."""
+@pytest.fixture
+def tab(tabs: Tabs, site: Site) -> Tab:
+    """A page that has shown a history."""
+    opened = tabs.open(site.url)
+    opened.wait("document.querySelector('#history-list').children.length")
+    return opened
 
-    def __init__(self, browser: Browser, stack: ExitStack) -> None:
-        self._browser, self._stack = browser, stack
 
-    def open(self, *, key: str = "", feedback: bool = True, **media: object) -> Tab:
-        self.app = page_stand_in.build(key=key, feedback_there=feedback)
-        self.url = self._stack.enter_context(listening(self.app))
-        tab = self._browser.open(f"{self.url}/", **media)
-        self._stack.callback(tab.close)
-        if not key:
-            tab.wait("document.querySelector('#history-list').children.length")
-        return tab
+@pytest.fixture(scope="module")
+def asked(browser: Browser, site: Site, llm: str) -> Iterator[Tab]:
+    """A page with an answer, for tests that only look at it; ``busy`` tells how it came."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("OPENAI_API_BASE", llm)
+        patch.setenv("OPENAI_API_KEY", "sk-test")
+        opened = Tabs(browser, stack).open(site.url)
+        opened.wait("document.querySelector('#history-list').children.length")
+        opened.run(
+            f"window.busy = []; new MutationObserver(() => "
+            f"busy.push([{LIVE}.ariaBusy, {LIVE}.innerText])).observe("
+            f"{LIVE}, {{childList: true, attributes: true}})"
+        )
+        ask(opened)
+        yield opened
+
+
+LIVE = "document.querySelector('#answer-text')"
 
 
 def ask(tab: Tab, question: str = QUESTION) -> None:
+    """Ask and wait for the answer, or for what went wrong."""
     tab.run("document.querySelector('#query').focus()")
     tab.type(question)
     tab.press("Enter")
+    tab.wait(
+        "!document.querySelector('#send').disabled && document.querySelector('#answer-title')"
+        " && document.querySelector('#how').hidden"
+    )
 
 
-def asked(tab: Tab) -> None:
-    ask(tab)
-    tab.wait("!document.querySelector('#told').hidden")
-
-
-def test_asking_shows_the_answer_and_why(tabs: Tabs) -> None:
-    tab = tabs.open()
-    assert tab.run("[...document.querySelector('#user').options].map(o => o.value)") == [
-        "mia",
-        "ole",
-    ]
-    asked(tab)
-    assert tab.text("#answer-text") == page_stand_in.ANSWER
-    assert tab.text("#answer-title") == "As mia would write it"
-    told = tab.text("#stages")
-    assert "2.1 times as close to what they really wrote" in told
-    assert "no clear gain" in told
-    first, *others = tab.text("#candidate-list").split("score ")
+def test_asking_shows_the_answer_and_why(asked: Tab, site: Site) -> None:
+    people = "[...document.querySelector('#user').options].map(o => o.value)"
+    assert asked.run(people) == ["mia", "ole"]
+    assert asked.text("#answer-text") in REPLIES
+    assert asked.text("#answer-title") == "As mia would write it"
+    told = asked.text("#told")
+    assert "nothing was fitted yet" in told
+    assert "Adapter\non" in told
+    assert asked.text("#stages code") == "hydra-pers fit"
+    first, *others = asked.text("#candidate-list").split("score ")
+    assert first.startswith(asked.text("#answer-text"))
     assert "Chosen" in first
-    assert len(others) == 4
-    widths = tab.run("[...document.querySelectorAll('#candidate-list i')].map(i => i.offsetWidth)")
+    assert len(others) == len(REPLIES)
+    widths = asked.run(
+        "[...document.querySelectorAll('#candidate-list i')].map(i => i.offsetWidth)"
+    )
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > widths[-1] > 0
-    assert "4 records of mia" in tab.text("#shown-hint")
-    assert "similarity 0.83" in tab.text("#shown-list")
-    assert "1,204 tokens read" in tab.text("#facts")
-    assert " s" in tab.text("#facts")
-    assert "Reply to the customer" in tab.run("document.querySelector('#messages').textContent")
-    assert tab.problems == []
-    assert {url.startswith((f"{tabs.url}/", "data:")) for url in tab.requests} == {True}
+    assert asked.text("#shown-hint") == "4 records of mia went into the prompt."
+    assert "score " in asked.text("#shown-list")
+    assert "1,204 tokens read" in asked.text("#facts")
+    assert QUESTION in asked.run("document.querySelector('#messages').textContent")
+    assert asked.problems == []
+    assert {url.startswith((f"{site.url}/", "data:")) for url in asked.requests} == {True}
 
 
-def test_the_answer_is_told_to_those_who_listen(tabs: Tabs) -> None:
-    tab = tabs.open()
-    live = "document.querySelector('#answer-text')"
-    tab.run(
-        "window.busy = []; new MutationObserver(() => "
-        f"busy.push([{live}.ariaBusy, {live}.innerText.length]))"
-        f".observe({live}, {{childList: true, attributes: true}})"
-    )
-    asked(tab)
-    busy = tab.run("busy")
-    assert ["true", len(page_stand_in.ANSWER)] in busy
+def test_the_answer_is_told_to_those_who_listen(asked: Tab) -> None:
+    busy = asked.run("busy")
+    assert ["true", asked.text("#answer-text")] in busy
     assert busy[-1][0] == "false"
-    assert len({length for _, length in busy}) > 3, "the answer came in one piece"
-    assert tab.run(f"{live}.ariaLive") == "polite"
+    assert asked.run(f"{LIVE}.ariaLive") == "polite"
 
 
-def test_plain_model_answers_without_anything_personal(tabs: Tabs) -> None:
-    tab = tabs.open()
+def test_plain_model_answers_word_by_word_without_anything_personal(tab: Tab) -> None:
+    tab.run(
+        f"window.grown = new Set(); new MutationObserver(() => grown.add({LIVE}.innerText))"
+        f".observe({LIVE}, {{childList: true}})"
+    )
     tab.run("document.querySelector('#model').value = 'openai/stub'")
     ask(tab)
-    tab.wait("document.querySelector('#facts').innerText")
-    assert tab.text("#answer-text") == "It is dishwasher safe."
-    assert tab.run(
-        "['told', 'shown', 'candidates', 'feedback'].every(i => document.getElementById(i).hidden)"
-    )
+    assert tab.text("#answer-text") == PLAIN
+    assert tab.run("grown.size") > 2, "it came in one piece"
+    for part in ("told", "shown", "candidates", "feedback"):
+        assert tab.run(f"document.getElementById('{part}').hidden")
 
 
-def test_history_is_searched_and_paged(tabs: Tabs) -> None:
-    tab = tabs.open()
+def test_history_is_searched_and_paged(tab: Tab) -> None:
     assert tab.text("#history-count") == "20 records of 34, newest first"
+    assert "Question 29" in tab.text("#history-list li")
     tab.click("#more")
     tab.wait("document.querySelector('#history-list').children.length === 34")
     assert tab.run("document.querySelector('#more').hidden")
@@ -135,84 +172,60 @@ def test_history_is_searched_and_paged(tabs: Tabs) -> None:
     tab.wait("document.querySelector('#history-list').innerText.includes('9 EUR')")
 
 
-def test_records_that_hold_markup_stay_text(tabs: Tabs) -> None:
-    tab = tabs.open()
-    asked(tab)
-    tab.click("#more")
-    tab.wait("document.querySelector('#history-list').children.length === 34")
+def test_records_that_hold_markup_stay_text(asked: Tab) -> None:
+    asked.run("document.querySelector('#search-text').value = 'window.hit'")
+    asked.run("document.querySelector('#search').requestSubmit()")
+    asked.wait("document.querySelector('#history-list').children.length === 1")
     for place in ("#shown-list", "#history-list"):
-        assert page_stand_in.HOSTILE in tab.text(place)
-    assert tab.run(
-        "window.hit === undefined && document.querySelector('main img, main script') === null"
-    )
-    tab.run(
+        assert HOSTILE in asked.text(place)
+    assert asked.run("document.querySelector('main img, main script')") is None
+    assert asked.run("window.hit === undefined")
+    before = len(asked.problems)
+    asked.run(
         "document.body.append(Object.assign(document.createElement('script'), "
         "{textContent: 'window.hit = 2'}))"
     )
-    assert tab.run("window.hit === undefined"), "the policy lets scripts in the page run"
+    assert asked.run("window.hit === undefined"), "the policy lets scripts in the page run"
+    assert "Content Security Policy" in "".join(asked.problems[before:])
 
 
-def test_a_key_is_asked_for_and_goes_with_the_tab(tabs: Tabs) -> None:
-    tab = tabs.open(key="hp-right")
-    tab.wait("!document.querySelector('#key-form').hidden")
-    assert tab.run("document.activeElement.id") == "key"
-    tab.type("hp-wrong")
-    tab.press("Enter")
-    tab.wait("!document.querySelector('#trouble').hidden")
-    assert tab.text("#trouble") == "The server doesn't know this key."
-    tab.type("hp-right")
-    tab.press("Enter")
-    tab.wait("!document.querySelector('#desk').hidden")
-    assert tab.run("document.querySelector('#trouble').hidden && localStorage.length === 0")
-    tab.go(f"{tabs.url}/")
-    tab.wait("!document.querySelector('#desk').hidden")
-    tab.click("#forget-key")
-    tab.wait("!document.querySelector('#key-form').hidden")
-    assert tab.run("sessionStorage.length") == 0
+def test_a_key_is_asked_for_and_goes_with_the_tab(tabs: Tabs, home: Path) -> None:
+    with page_site.site(home) as own:
+        _, key = ApiKeys(StoreFolder(home)).add(user="ole")
+        tab = tabs.open(own.url)
+        tab.wait("!document.querySelector('#key-form').hidden")
+        assert tab.run("document.activeElement.id") == "key"
+        tab.type("hp_wrong")
+        tab.press("Enter")
+        tab.wait("!document.querySelector('#trouble').hidden")
+        assert tab.text("#trouble") == "The server doesn't know this key."
+        tab.type(key)
+        tab.press("Enter")
+        tab.wait("document.querySelector('#history-list').innerText.includes('9 EUR')")
+        assert tab.run("[...document.querySelector('#user').options].map(o => o.value)") == ["ole"]
+        assert tab.run("document.querySelector('#trouble').hidden && localStorage.length === 0")
+        tab.go(f"{own.url}/")
+        tab.wait("!document.querySelector('#desk').hidden")
+        tab.click("#forget-key")
+        tab.wait("!document.querySelector('#key-form').hidden")
+        assert tab.run("sessionStorage.length") == 0
 
 
-def test_what_goes_wrong_is_told_in_words(tabs: Tabs) -> None:
-    tab = tabs.open()
+def test_what_goes_wrong_is_told_in_words(tab: Tab, site: Site) -> None:
     ask(tab, "nobody answers")
-    tab.wait("!document.querySelector('#trouble').hidden")
-    assert tab.text("#trouble") == "The LLM didn't answer: the provider hung up"
+    assert tab.text("#trouble").startswith("The LLM didn't answer: ")
     assert tab.run("document.querySelector('#trouble').role") == "alert"
-    assert tab.run(
-        "document.querySelector('#answer').hidden && !document.querySelector('#send').disabled"
-    )
-
-
-def test_feedback_is_sent_where_the_server_takes_it(tabs: Tabs) -> None:
-    tab = tabs.open()
-    asked(tab)
-    tab.click("#accept")
-    tab.wait("document.querySelector('#thanks').innerText")
-    tab.click("#candidate-list li:nth-child(2) button")
-    tab.wait("document.querySelector('#thanks').innerText.includes('candidate 2')")
-    tab.click("#edit")
-    tab.wait("document.activeElement.id === 'edited'")
-    tab.type("My own words")
-    tab.click("#edit-form button")
-    tab.wait("document.querySelector('#edit-form').hidden")
-    accepted, chosen, edited = tabs.app.state.given
-    assert accepted == {"answer_id": "ans_1", "accept": True}
-    assert chosen == {"answer_id": "ans_1", "choose": 2}
-    assert "My own words" in edited["edit"]
-
-
-def test_no_feedback_is_offered_where_the_server_takes_none(tabs: Tabs) -> None:
-    tab = tabs.open(feedback=False)
-    asked(tab)
-    assert tab.run("document.querySelector('#feedback').hidden")
-    assert tab.run("document.querySelector('#candidate-list button') === null")
+    assert tab.run("document.querySelector('#answer').hidden")
+    tab.run("document.querySelector('#user').append(new Option('nemo', 'nemo', true, true))")
+    tab.run("document.querySelector('#user').dispatchEvent(new Event('change'))")
+    tab.wait("document.querySelector('#trouble').innerText.includes('nemo')")
 
 
 NAMED = "(e => e === document.body ? 'BODY' : e.id || e.innerText)"
 
 
-def test_everything_is_reached_by_keyboard_and_shows_where_it_is(tabs: Tabs) -> None:
-    tab = tabs.open()
-    asked(tab)
+def test_everything_is_reached_by_keyboard_and_shows_where_it_is(asked: Tab) -> None:
+    tab = asked
     wanted = tab.run(
         "[...document.querySelectorAll('a, button, select, input, textarea, summary')]"
         f".filter(e => e.checkVisibility() && !e.disabled).map({NAMED})"
@@ -236,8 +249,7 @@ def test_everything_is_reached_by_keyboard_and_shows_where_it_is(tabs: Tabs) -> 
     assert names, "a field without a label"
 
 
-def test_the_skip_link_leads_to_the_question(tabs: Tabs) -> None:
-    tab = tabs.open()
+def test_the_skip_link_leads_to_the_question(tab: Tab) -> None:
     tab.run("document.querySelector('.skip').focus()")
     tab.press("Enter")
     tab.wait("document.activeElement.id === 'query'")
@@ -273,28 +285,58 @@ CONTRAST = """
 """
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_words_stand_out_in_light_and_dark(tabs: Tabs, dark: bool) -> None:
-    tab = tabs.open(dark=dark)
-    assert tab.run(CONTRAST) == []
-    asked(tab)
-    assert tab.run(CONTRAST) == []
-    ground = tab.run("getComputedStyle(document.body).backgroundColor")
-    assert (ground == "rgb(247, 246, 241)") is not dark
-    tab.run("document.querySelector('.facts').style.color = 'rgb(128, 128, 128)'")
+def test_words_stand_out_in_light_and_dark(asked: Tab, tab: Tab) -> None:
+    grounds = set()
+    for dark in (True, False):
+        for one in (asked, tab):
+            one.emulate(dark=dark)
+            assert one.run(CONTRAST) == []
+        grounds.add(asked.run("getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2
+    tab.run("document.querySelectorAll('.hint').forEach(e => e.style.color = 'rgb(128, 128, 128)')")
     assert tab.run(CONTRAST), "the check itself"
 
 
-def test_a_narrow_window_needs_no_sideways_scrolling(tabs: Tabs) -> None:
-    tab = tabs.open(width=320)
-    asked(tab)
-    assert tab.run("document.documentElement.scrollWidth") == 320
+def test_a_narrow_window_needs_no_sideways_scrolling(asked: Tab) -> None:
+    asked.emulate(width=320)
+    assert asked.run("[innerWidth, document.documentElement.scrollWidth]") == [320, 320]
+    asked.emulate()
 
 
-def test_nothing_moves_for_those_who_want_it_still(tabs: Tabs) -> None:
+def test_nothing_moves_for_those_who_want_it_still(tab: Tab) -> None:
     moving = "getComputedStyle(document.querySelector('.progress'), '::before').animationName"
-    assert tabs.open(still=False).run(moving) == "breathe"
-    assert tabs.open(still=True).run(moving) == "none"
+    assert tab.run(moving) == "none"
+    tab.emulate(still=False)
+    assert tab.run(moving) == "breathe"
+
+
+def test_feedback_is_sent_where_the_server_takes_it(tab: Tab, site: Site) -> None:
+    if not site.takes_feedback:
+        pytest.skip("this server takes no feedback yet")
+    ask(tab)
+    tab.click("#accept")
+    tab.wait("document.querySelector('#thanks').innerText")
+    tab.click("#candidate-list li:nth-child(2) button")
+    tab.wait("document.querySelector('#thanks').innerText.includes('candidate 2')")
+    tab.click("#undo")
+    tab.wait("document.querySelector('#thanks').innerText === 'Taken back.'")
+    tab.click("#edit")
+    tab.wait("document.activeElement.id === 'edited'")
+    tab.run("document.activeElement.select()")
+    tab.type("My own words")
+    tab.click("#edit-form button")
+    tab.wait("document.querySelector('#edit-form').hidden")
+    [given] = site.hydra.feedbacks("mia")  # type: ignore[attr-defined]
+    assert (given.kind, given.text) == ("edit", "My own words")
+
+
+def test_no_feedback_is_offered_where_the_server_takes_none(tabs: Tabs, home: Path) -> None:
+    with page_site.site(home, feedback=False) as own:
+        tab = tabs.open(own.url)
+        tab.wait("document.querySelector('#history-list').children.length")
+        ask(tab)
+        assert tab.run("document.querySelector('#feedback').hidden")
+        assert tab.run("document.querySelector('#candidate-list button')") is None
 
 
 def test_headers_keep_the_page_to_its_own_server(client: TestClient) -> None:

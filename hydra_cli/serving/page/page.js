@@ -5,13 +5,13 @@ import { Refused, get, hasKey, post, stream, useKey } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const show = (id, yes = true) => ($(id).hidden = !yes);
-const MANY = 200; // more people than this are typed, not picked from a list
+const MANY = 200; // people; of more, one is named, not picked from a list
 const PAGE = 20;
 
 let people = [];
 let asking = null; // the AbortController of the question under way
 let searching = null; // the one of the search under way
-let answered = null; // { id, candidates } of the answer on the page
+let answered = null; // { id, user, candidates } of the answer on the page
 let takesFeedback = false;
 let after = ""; // where the next page of the history begins
 
@@ -28,7 +28,7 @@ async function attempt(work) {
     if (error.name === "AbortError") return undefined;
     if (!(error instanceof Refused)) console.error(error);
     trouble(error);
-    if (error.status === 401) askForKey();
+    if (error.status === 401 && error.code !== "no_keys") askForKey();
     return undefined;
   }
 }
@@ -101,7 +101,7 @@ async function begin() {
 /** Whoever this key may ask for; nobody in the list where the server tells no names. */
 async function everybody() {
   try {
-    return (await get("v1/users")).data;
+    return (await get(`v1/users?limit=${MANY + 1}`)).data;
   } catch (error) {
     if (error.status === 403 || error.status === 404) return [];
     throw error;
@@ -191,7 +191,7 @@ function explain(hydra, usage, seconds) {
   $("facts").replaceChildren(...facts(usage, seconds, found.cost));
   show("why-not", Boolean(hydra.why_not));
   $("why-not").textContent = hydra.why_not ? `Not personal: ${hydra.why_not}` : "";
-  answered = { id: hydra.answer_id, candidates: found.candidates ?? [] };
+  answered = { id: hydra.answer_id, user: hydra.user, candidates: found.candidates ?? [] };
   $("in-short").replaceChildren(...sentence(hydra.in_short ?? ""));
   fill("told", "stages", stages(hydra.told ?? {}, hydra.stages ?? {}));
   const drawn = answered.candidates;
@@ -226,6 +226,7 @@ function offerFeedback(yes) {
   show("feedback", yes);
   openEdit(false);
   $("thanks").textContent = "";
+  show("undo", false);
 }
 
 function openEdit(yes) {
@@ -239,14 +240,16 @@ function openEdit(yes) {
 async function tell(said, thanks) {
   trouble(null);
   await attempt(async () => {
+    let learned;
     try {
-      await post("v1/feedback", { answer_id: answered.id, ...said });
+      ({ learned } = await post("v1/feedback", { answer_id: answered.id, user: answered.user, ...said }));
     } catch (error) {
       if (error.status === 501) takesFeedback = false;
       throw error;
     }
     openEdit(false);
-    $("thanks").textContent = thanks;
+    $("thanks").textContent = learned ? `${thanks} Their adapter has learned from it.` : thanks;
+    show("undo", !said.undo);
     $("thanks").scrollIntoView({ block: "nearest" });
   });
 }
@@ -264,6 +267,7 @@ async function search({ more = false } = {}) {
     const query = new URLSearchParams({ limit: String(PAGE) });
     const words = $("search-text").value.trim();
     if (words) query.set("q", words);
+    if ($("task").value) query.set("task", $("task").value);
     if (more) query.set("after", after);
     const found = await get(`v1/users/${encodeURIComponent(who)}/records?${query}`, { signal });
     const items = records(found.data);
@@ -316,11 +320,13 @@ on("query", "keydown", (event) => {
 });
 on("user", "change", picked);
 on("user-name", "change", picked);
+on("task", "change", () => search());
 on("stop", "click", () => asking?.abort());
 on("search-text", "input", later(search, 250));
 on("more", "click", () => search({ more: true }));
 on("accept", "click", () => tell({ accept: true }, "Noted: this is how they would write it."));
 on("reject", "click", () => tell({ reject: true }, "Noted: they wouldn't write it so."));
+on("undo", "click", () => tell({ undo: true }, "Taken back."));
 on("edit", "click", () => openEdit($("edit-form").hidden));
 on("forget-key", "click", () => {
   useKey("");

@@ -73,7 +73,7 @@ export function records(list) {
   const barOf = scored(list);
   return list.map((one) => {
     const about = made("p", "about", barOf(one.score));
-    if (Number.isFinite(one.score)) about.append(made("span", "", `similarity ${number(one.score)}`));
+    if (Number.isFinite(one.score)) about.append(made("span", "", `score ${number(one.score)}`));
     if (one.time) about.append(made("span", "", day(one.time)));
     if (one.task) about.append(made("span", "", one.task));
     return made(

@@ -27,15 +27,15 @@ export function useKey(value) {
 /** What a request ended with, in words for the person at the page. */
 export class Refused extends Error {
   constructor(status, said, code) {
-    super(inWords(status, said));
+    super(inWords(status, said, code));
     this.status = status;
     this.code = code;
   }
 }
 
-function inWords(status, said) {
+function inWords(status, said, code) {
   if (status === 0) return "The server can't be reached. Is hydra-pers serve still running?";
-  if (status === 401) return hasKey() ? "The server doesn't know this key." : "This server wants a key.";
+  if (status === 401 && code !== "no_keys") return hasKey() ? "The server doesn't know this key." : "This server wants a key.";
   const told = said || `The server answered with status ${status}.`;
   if (status === 429) return `Too much at once: ${told}`;
   if (status === 502 || status === 504) return `The LLM didn't answer: ${told}`;
@@ -86,7 +86,7 @@ export async function* stream(path, body, signal) {
       const data = line.slice(5).trim();
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
-      if (chunk.error) throw refused(502, chunk);
+      if (chunk.error) throw refused(chunk.error.type === "api_error" ? 502 : 400, chunk);
       yield chunk;
     }
   }
