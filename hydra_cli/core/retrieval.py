@@ -7,7 +7,6 @@ record, so the same history gives the same shortlist.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,17 +15,18 @@ import numpy as np
 
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.records import History, QueryContext, Record, Scored
+from hydra_cli.core.tokens import tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from rank_bm25 import BM25Okapi
+
+    from hydra_cli.core.okapi import Okapi
 
 RANK_CONSTANT = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
-_WORD = re.compile(r"\w+")
-_INDEXES: deque[tuple[tuple[Record, ...], BM25Okapi]] = deque(maxlen=4)
-_KNOWN: deque[tuple[BM25Okapi, str, NDArray[np.float64]]] = deque(maxlen=4)
+_INDEXES: deque[tuple[tuple[Record, ...], Okapi]] = deque(maxlen=4)
+_KNOWN: deque[tuple[Okapi, str, NDArray[np.float64]]] = deque(maxlen=4)
 
 
 def retrieve(context: QueryContext, *, how: str, k: int) -> list[Scored[Record]]:
@@ -64,14 +64,14 @@ def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
     return made
 
 
-def _index(records: tuple[Record, ...]) -> BM25Okapi:
+def _index(records: tuple[Record, ...]) -> Okapi:
     """The records' BM25 index, kept for the next query to the same history."""
-    from rank_bm25 import BM25Okapi
+    from hydra_cli.core.okapi import Okapi
 
     for known, index in tuple(_INDEXES):  # another thread may add one meanwhile
         if known == records:
             return index
-    index = BM25Okapi([tokens(record.input) or ["\0"] for record in records])
+    index = Okapi([record.input for record in records])
     _INDEXES.append((records, index))
     return index
 
@@ -97,11 +97,6 @@ def fused_scores(context: QueryContext) -> NDArray[np.float64]:
 def recency_scores(context: QueryContext) -> NDArray[np.float64]:
     """Later records score higher (n,)."""
     return np.arange(len(context.history), dtype=np.float64)
-
-
-def tokens(text: str) -> list[str]:
-    """Lower-case words."""
-    return _WORD.findall(text.lower())
 
 
 _SCORES: dict[str, Callable[[QueryContext], NDArray[np.float64]]] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hydra_cli.core.protocols import ChatRequest, Completion
 from hydra_cli.core.records import Usage
-from hydra_cli.core.retrieval import tokens
+from hydra_cli.core.tokens import tokens
 
 
 class ScriptedChat:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hydra_cli.core.retrieval import tokens
+from hydra_cli.core.tokens import tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rank_bm25 import BM25Okapi
 
 from hydra_cli.core.controls import majority, nearest_vote
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.records import History, Query, QueryContext, Record
 from hydra_cli.core.retrieval import best, bm25_scores, fused_scores, retrieve
 from hydra_cli.core.tasks import PRESETS
+from hydra_cli.core.tokens import tokens
 
 
 def context_of(inputs: list[str], text: str, outputs: list[str] | None = None) -> QueryContext:
@@ -35,6 +37,16 @@ def test_bm25_is_okapi() -> None:
     length = 2 / (9 / 4)
     expected = idf * (1 * 2.5) / (1 + 1.5 * (1 - 0.75 + 0.75 * length))
     assert bm25_scores(context) == pytest.approx([expected, 0, 0, 0])
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "é", "not", "-"]), max_size=8).map(" ".join)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=12), WORDS)
+def test_bm25_is_the_library_s_to_the_bit(texts: list[str], query: str) -> None:
+    index = BM25Okapi([tokens(text) or ["\0"] for text in texts])
+    expected = index.get_scores(tokens(query))
+    assert bm25_scores(context_of(texts, query)).tolist() == expected.tolist()
 
 
 def test_fusion_adds_reciprocal_ranks() -> None:
