@@ -76,7 +76,7 @@ class MethodResult:
     gains: Mapping[Baseline, Estimate]
     gain_logs: Mapping[Baseline, tuple[float, Floats]]
     better: Estimate | None
-    """Mean quality minus the best prompt-based method's."""
+    """Mean quality minus that of the better of best prompt and best answer without an LLM."""
     quality: float
     queries: int
     users: int
@@ -202,14 +202,14 @@ def summarize(
     for name, found in run.collected.items():
         against = {b: _Figures(values[m], drawn[m], sums[m]) for b, m in best.items()}
         figures = _Figures(values[name], drawn[name], sums[name]) if name in values else None
-        prompt = best.get("prompt")
+        rival = best.get("either")
         comparable = name in complete
         methods[name] = _method_result(
             run.metrics,
             found,
             figures,
             against if comparable else {},
-            _difference(grades[name], grades[prompt]) if prompt and comparable else None,
+            _difference(grades[name], grades[rival]) if rival and comparable else None,
             seeds,
         )
     task = run.questions.task

@@ -17,8 +17,9 @@ NEEDED_USERS = 6
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One method against the best prompt-based one, by mean quality in [0, 1].
+    """One method against the better of best prompt and best answer without an LLM.
 
+    By mean quality in [0, 1]; ``needs_llm`` tells which of the two stands against it.
     ``visible`` is half the width of the difference's interval: what is smaller
     doesn't show on so few queries; nan where it is unknown.
     """
@@ -29,6 +30,7 @@ class Verdict:
     theirs: float
     difference: Estimate
     beyond_chance: bool
+    needs_llm: bool = True
 
     @property
     def visible(self) -> float:
@@ -39,14 +41,15 @@ class Verdict:
 def verdict_on(result: TaskResult) -> Verdict | None:
     """``hydra-pers``, else the first personalized method; None where nothing can be compared."""
     method = judged(result)
-    best = result.methods.get(result.best_prompt_based or "")
+    best = result.methods.get(result.best.get("either") or "")
     if method is None or best is None or method.better is None:
         return None
     found = method.better
     mine, theirs = user_means(method), user_means(best)
     differ = sum(mine[user] != theirs[user] for user in mine.keys() & theirs.keys())
     beyond = (found.low > 0 or found.high < 0) and differ >= NEEDED_USERS
-    return Verdict(method.name, best.name, method.quality, best.quality, found, beyond)
+    needs_llm = best.family != "no LLM"
+    return Verdict(method.name, best.name, method.quality, best.quality, found, beyond, needs_llm)
 
 
 def judged(result: TaskResult) -> MethodResult | None:

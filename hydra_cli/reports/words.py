@@ -15,15 +15,15 @@ def headline(results: Sequence[TaskResult]) -> str:
     """The verdict on the whole run in one sentence."""
     if len(results) == 1:
         return verdict(results[0])
-    gain = average_gains(results).get(OURS)
+    gain = average_gains(results, "either").get(OURS)
     if gain is None:
         return f"There is no verdict over all {len(results)} tasks: see each task's own."
     users = sum(result.users for result in results)
     beyond = (gain.low > 0 or gain.high < 0) and users >= NEEDED_USERS
     return (
         f"Over {len(results)} tasks {OURS} is {abs(gain.value):.0%} "
-        f"{'better' if gain.value >= 0 else 'worse'} on average than each task's best prompt; "
-        f"{CHANCE[beyond]}."
+        f"{'better' if gain.value >= 0 else 'worse'} on average than the better of each "
+        f"task's best prompt and best answer without an LLM; {CHANCE[beyond]}."
     )
 
 
@@ -31,12 +31,12 @@ def verdict(result: TaskResult) -> str:
     """The verdict on one task in one sentence."""
     found = verdict_on(result)
     if found is None:
-        if result.best_prompt_based is None:
-            return "There is no verdict: no prompt-based method answered every query."
+        if not result.best:
+            return "There is no verdict: neither a prompt nor a control answered every query."
         if not any(m.family == "personalized" for m in result.methods.values()):
             return (
-                f"Of the prompts, {result.best_prompt_based} is the best; no personalized method "
-                "was run beside them."
+                f"Of prompts and controls, {result.best['either']} is the best; no personalized "
+                "method was run beside them."
             )
         return "There is no verdict: the personalized method did not answer every query."
     return sentence(result, found)
@@ -45,18 +45,16 @@ def verdict(result: TaskResult) -> str:
 def sentence(result: TaskResult, found: Verdict) -> str:
     """A verdict in the task's own measure."""
     ours, theirs = _figures(result, found)
+    rival = "the best prompt" if found.needs_llm else "the best answer without an LLM"
+    against = f"{rival} ({found.against})"
     if result.kind == "rating":
-        told = (
-            f"{found.method}'s ratings are {ours} points off on average, the best prompt's "
-            f"({found.against}) {theirs}"
-        )
+        off = f"{ours} points off on average, those of {against} {theirs}"
+        told = f"{found.method}'s ratings are {off}"
     elif result.kind == "classification":
-        told = f"{found.method} is right {ours}, the best prompt ({found.against}) {theirs}"
+        told = f"{found.method} is right {ours}, {against} {theirs}"
     else:
-        told = (
-            f"{found.method}'s answers match the references to {ours}, the best prompt's "
-            f"({found.against}) to {theirs}"
-        )
+        match = f"{ours}, those of {against} to {theirs}"
+        told = f"{found.method}'s answers match the references to {match}"
     chance = CHANCE[found.beyond_chance]
     if found.difference.low == found.difference.high == 0:
         chance = "there is no difference"

@@ -88,7 +88,7 @@ def test_json_report_and_predictions(
         assert method["metrics"] == found["methods"][name]["metrics"]
         assert method["tokens"] == found["methods"][name]["tokens"]
     assert len(lines.read_text("utf-8").splitlines()) == 4 * 11
-    assert found["verdict"]["against"] == found["best_prompt_based"]
+    assert found["verdict"]["against"] in (found["best_prompt_based"], found["best_control"])
     assert found["better_is"]["ROUGE-1"] == "higher"
     assert found["version"] == __version__
     assert "used:" in err
@@ -267,7 +267,7 @@ def test_a_suite_may_declare_its_tasks_and_the_report_names_the_command(
         more = ["--methods", "zero-shot,rag-bm25", "--draws", "100", "--report", str(report)]
         code, out, err = invoke(["eval", "--suite", str(suite), *more], capsys)
         assert code == 0, err
-        assert "Of the prompts, " in out
+        assert "Of prompts and controls, " in out
         found = json.loads((report / "results.json").read_text("utf-8"))
         assert found["task"] == "heads"
         # The command alone makes the run again: nothing of it comes from the environment.

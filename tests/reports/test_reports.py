@@ -202,7 +202,7 @@ def test_the_verdict_compares_means_and_rules_out_chance_only_on_enough_users(
     assert math.isclose(found.difference.value, found.ours - found.theirs, abs_tol=1e-12)
     # Better for every user: on six a sign test can rule out chance, on five it can't.
     ours = result.methods["hydra-pers"]
-    best = result.methods[result.best_prompt_based or ""]
+    best = result.methods[result.best["either"]]
     sure = replace(ours, better=replace(found.difference, low=0.1, high=0.9))
     for differ, beyond in ((6, True), (5, False)):
         users = sorted({p.key[0] for p in ours.predictions})[:differ]
@@ -218,8 +218,13 @@ def test_the_verdict_compares_means_and_rules_out_chance_only_on_enough_users(
     [
         ("classification", 0.7, 0.5, "right 7 times out of 10, the best prompt (rag) 5; "),
         ("classification", 0.61, 0.58, "right 61 times out of 100, the best prompt (rag) 58; "),
-        ("rating", 0.9, 0.8, "0.40 points off on average, the best prompt's (rag) 0.80; "),
-        ("generation", 0.31, 0.28, "match the references to 31%, the best prompt's (rag) to 28%"),
+        ("rating", 0.9, 0.8, "0.40 points off on average, those of the best prompt (rag) 0.80; "),
+        (
+            "generation",
+            0.31,
+            0.28,
+            "references to 31%, those of the best prompt (rag) to 28%",
+        ),
     ],
 )
 def test_the_verdict_in_words(
@@ -228,8 +233,21 @@ def test_the_verdict_in_words(
     result = results[0]
     found = verdict_on(result)
     assert found is not None
-    found = replace(found, against="rag", ours=ours, theirs=theirs)
+    found = replace(found, against="rag", needs_llm=True, ours=ours, theirs=theirs)
     assert told in words.sentence(replace(result, kind=kind, scale=4.0), found)
+    without = words.sentence(result, replace(found, against="knn", needs_llm=False))
+    assert "the best answer without an LLM (knn)" in without
+
+
+def test_the_verdict_is_against_a_control_where_that_is_better() -> None:
+    """A prompt that never knows the label, and a control that always does."""
+    result = run("LaMP_2N", "zero-shot,majority,hydra-pers")
+    zero, usual = result.methods["zero-shot"], result.methods["majority"]
+    found = verdict_on(result)
+    assert found is not None
+    assert found.against == max((zero, usual), key=lambda m: m.quality).name
+    assert found.needs_llm is (found.against == "zero-shot")
+    assert math.isclose(found.theirs, max(zero.quality, usual.quality))
 
 
 def test_a_single_task_has_no_average(results: list[TaskResult]) -> None:
