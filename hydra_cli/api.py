@@ -504,6 +504,28 @@ class Hydra(Warm):
 
         return rank(self.draft(text, user=user, task=task, **{"n": 1, **plan}), drafts)
 
+    def warm_up(self) -> None:
+        """Load what the first query would wait for.
+
+        It is played for the user of the fewest records, with made-up answers: nothing is sent.
+        """
+        from contextlib import suppress
+
+        from hydra_cli.llm.scripted import ScriptedChat
+        from hydra_cli.wiring import preload_chat
+        from hydra_cli.workflows.ask import Stopwatch, answer_draft
+
+        self.async_chat()
+        if self._chat is None:
+            preload_chat(self.settings)
+        self._open_encoder().encode(["warm"])
+        users = self.users()
+        with suppress(HydraError):  # what is wrong with one user is told when they ask
+            if users:
+                least = min(users, key=lambda one: one.records)
+                drafted = self.draft("warm", user=least.user)
+                answer_draft(drafted, ScriptedChat(lambda _, sample: f"warm {sample}"), Stopwatch())
+
     # -- feedback
 
     def keep(self, answer: Answer) -> bool:

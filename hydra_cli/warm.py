@@ -64,18 +64,6 @@ class Warm:
         self._chats.clear()
         self._async_chats.clear()
 
-    def warm_up(self, *, load: bool = True) -> None:
-        """Refuse now what the first query would be refused for, and ``load`` what it waits for."""
-        from hydra_cli.wiring import preload_chat
-
-        self._open_chat(None)
-        if not load:
-            return
-        self._recipe(None)
-        if self._chat is None:
-            preload_chat(self.settings)
-        self._open_encoder().encode(["warm"])
-
     def _query(
         self, text: str, user: str | None, task: str | None, plan: Mapping[str, Any]
     ) -> tuple[Query, TaskSpec, Settings]:

@@ -80,15 +80,18 @@ def serve(
             hydra = Hydra.open(
                 store, create=False, progress=bar, on_note=say, model=model, encoder=encoder
             )
-            bar.start("loading the models", None)
             keys = open_api_keys(hydra.settings)
             check_reach(listener.getsockname()[0], keys)
-            hydra.warm_up(load=warm)
-        base = base_url(host, listener.getsockname()[1])
-
-        def ready() -> None:
+            hydra.async_chat()  # an unknown model or a missing key is told before all else
+            bar.clear()
+            base = base_url(host, listener.getsockname()[1])
             for line in about(hydra, keys, base):
                 say(line)
+            if warm:
+                bar.start("loading the models", None)
+                hydra.warm_up()
+
+        def ready() -> None:
             say(f"ready in {time.perf_counter() - start:.1f} s; Ctrl-C ends it")
             if json:
                 print_json({"base_url": base, "model": f"hydra/{hydra.settings.model}"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from hydra_cli.config import Settings
@@ -57,6 +58,7 @@ def build_chat(
 def preload(settings: Settings) -> None:
     """Load what the first request would wait for: litellm, and an embedded LLM's weights."""
     load_litellm()
+    import_module("openai.resources")  # what litellm's own client imports at its first call
     if allowed_endpoint(settings.model, settings).provider == LOCAL:
         from hydra_cli.llm.local_chat import open_local_chat
 

@@ -134,6 +134,7 @@ class PersonalAsk:
         """The answer under the id that the response's header may have told already."""
         answer = replace(steps.answer, id=self.answer_id)
         self._service.hydra.keep(answer)
+        self._service.metrics.answered(personal=True, usage=answer.usage)
         return answer
 
 
@@ -148,7 +149,9 @@ async def _passed_through(
     chat = await service.in_thread(lambda: _chat(service, body))
     fields = {"hydra": told} if told is not None else {}
     if not body.stream:
-        return _json({**await while_here(request, chat.forward(body.raw)), **fields})
+        answer = await while_here(request, chat.forward(body.raw))
+        service.metrics.forwarded(answer.get("usage"))
+        return _json({**answer, **fields})
     chunks = chat.forward_stream(body.raw)
     # What fails before the first chunk has a status of its own.
     first = await while_here(request, anext(chunks, None))
@@ -156,9 +159,12 @@ async def _passed_through(
     async def events() -> AsyncIterator[Mapping[str, Any]]:
         if first is None:
             return
+        usage = first.get("usage")
         yield _ended(first, fields)
         async for chunk in chunks:
+            usage = chunk.get("usage") or usage
             yield _ended(chunk, fields)
+        service.metrics.forwarded(usage)
 
     return streamed(events(), route=ROUTE, ping_seconds=service.options.ping_seconds)
 

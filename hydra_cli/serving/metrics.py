@@ -7,14 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from hydra_cli.core.records import Usage
+from hydra_cli.core.records import Usage
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds in seconds."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+KINDS = ("prompt", "completion")
 _NO_ROUTE = "other"
 _Labels = tuple[tuple[str, str], ...]
 
@@ -66,6 +66,18 @@ class Metrics:
             self._tokens[_kind("prompt")] += usage.prompt_tokens
             self._tokens[_kind("completion")] += usage.completion_tokens
             self._cost += usage.cost or 0.0
+
+    def forwarded(self, usage: Mapping[str, Any] | None) -> None:
+        """Count an answer that was passed through, with what its ``usage`` says, if it has one."""
+        prompt, completion = ((usage or {}).get(f"{kind}_tokens") for kind in KINDS)
+        self.answered(
+            personal=False,
+            usage=Usage(
+                calls=1,
+                prompt_tokens=prompt if isinstance(prompt, int) else 0,
+                completion_tokens=completion if isinstance(completion, int) else 0,
+            ),
+        )
 
     def text(self) -> str:
         """All of it, as ``/metrics`` shows it."""

@@ -113,3 +113,17 @@ def test_errors_are_json_whatever_is_sent(client: TestClient) -> None:
             assert 400 <= answer.status_code < 500, (path, body, answer.text)
             assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert code_of(client.post("/v1/embeddings"))[0] == 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_and_what_they_used_are_counted(
+    client: TestClient, service: Service, stream: bool
+) -> None:
+    said = [{"role": "user", "content": "Is the mug safe?"}]
+    body = {"model": f"hydra/{service.hydra.settings.model}", "messages": said, "stream": stream}
+    assert client.post("/v1/chat/completions", json={**body, "user": "mia"}).status_code == 200
+    assert client.post("/v1/chat/completions", json={**body, "user": "nobody"}).status_code == 200
+    lines = client.get("/metrics").text.splitlines()
+    assert 'hydra_answers_total{kind="personal"} 1' in lines
+    assert 'hydra_answers_total{kind="plain"} 1' in lines
+    assert 'hydra_llm_tokens_total{kind="prompt"} 0' not in lines
