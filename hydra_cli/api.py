@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from hydra_cli.config import Settings
 from hydra_cli.core.errors import HydraError
+from hydra_cli.core.feedback import Given
 from hydra_cli.warm import OnProgress, Warm, overridden
 from hydra_cli.wiring import load_settings
 
 if TYPE_CHECKING:
     from hydra_cli.core.conversation import Conversation
-    from hydra_cli.core.feedback import KeptAnswer
+    from hydra_cli.core.feedback import Feedback, KeptAnswer
     from hydra_cli.core.protocols import (
         ChatModel,
         Progress,
@@ -547,6 +548,51 @@ class Hydra(Warm):
     ) -> list[KeptAnswer]:
         """The newest kept answers of a user, or of everyone, newest first."""
         return self.store.answer_log.newest(user, task=task, limit=limit)
+
+    def feedback(
+        self,
+        answer_id: str,
+        *,
+        accept: bool = False,
+        reject: bool = False,
+        choose: int | None = None,
+        edit: str | None = None,
+        user: str | None = None,
+    ) -> Given:
+        """Say one thing about a kept answer ("last": the newest); the next answers heed it.
+
+        ``choose`` counts candidates from 1, best first. An edit becomes a record, as
+        an accepted answer does where the setting ``accepted_records`` says so. A second
+        word on an answer replaces the first. No LLM is asked. With ``user``, only
+        their answers can be named: NotFound else, as for an id that nobody has.
+        """
+        from hydra_cli.workflows import feedback
+
+        answer = self.answer(answer_id, user=user)
+        said, replaced = feedback.give(
+            self.store,
+            answer,
+            self.settings.spec(answer.task),
+            accept=accept,
+            reject=reject,
+            choose=choose,
+            edit=edit,
+            accepted_records=self.settings.accepted_records,
+        )
+        return Given(said, replaced, feedback.teaches(said) or feedback.teaches(replaced))
+
+    def undo_feedback(self, answer_id: str, *, user: str | None = None) -> Given:
+        """Take back the last word on an answer: all is as it was before, to the last bit."""
+        from hydra_cli.workflows import feedback
+
+        said, again = feedback.take_back(self.store, answer_id, user)
+        return Given(said, again, feedback.teaches(said) or feedback.teaches(again))
+
+    def feedbacks(
+        self, user: str | None = None, *, task: str | None = None, limit: int | None = None
+    ) -> list[Feedback]:
+        """The feedback in effect, of a user or of everyone, on the newest answers first."""
+        return self.store.answer_log.feedback(user, task=task, limit=limit)
 
     # -- evaluating
 

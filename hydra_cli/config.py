@@ -56,6 +56,8 @@ class Settings(AnswerPlan):
     sources: tuple[str, ...] = ()
     answers_days: int = 30
     """Days that answers are kept for feedback on them; 0 keeps none."""
+    accepted_records: bool = False
+    """Whether an answer that its user accepts becomes a record of theirs."""
     tasks: Mapping[str, TaskSpec] = field(default_factory=lambda: dict(PRESETS))
 
     @property

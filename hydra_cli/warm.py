@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hydra_cli.config import Settings
+from hydra_cli.core.errors import StoreError
 from hydra_cli.core.progress import Silent
 
 if TYPE_CHECKING:
@@ -80,7 +81,13 @@ class Warm:
 
         chosen = self._recipe(recipe)
         spec = self.settings.spec(task)
-        return personalization(self.store.weights, user, spec, chosen, self._open_encoder())
+        found = personalization(self.store.weights, user, spec, chosen, self._open_encoder())
+        try:
+            return found.after(self.store.answer_log.heard(user, task))
+        except StoreError as error:
+            # Feedback makes an answer better; without it there still is one.
+            self._note(f"feedback can't be read, and doesn't count: {error.message}")
+            return found
 
     def _recipe(self, name: str | None) -> Recipe:
         from hydra_cli.modeling.recipes import DEFAULT_RECIPE, recipe_named
@@ -121,8 +128,10 @@ class Warm:
     def _keep(self, answer: Answer, settings: Settings) -> bool:
         from hydra_cli.workflows.keeping import keep_answer
 
-        note = self._on_note or _to_stderr
-        return keep_answer(self.store, answer, days=settings.answers_days, note=note)
+        return keep_answer(self.store, answer, days=settings.answers_days, note=self._note)
+
+    def _note(self, text: str) -> None:
+        (self._on_note or _to_stderr)(text)
 
     def async_chat(self, model: str | None = None) -> AsyncChatModel:
         """The LLM for an event loop; an LLM that was handed in answers from threads."""

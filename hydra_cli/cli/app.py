@@ -17,6 +17,7 @@ from hydra_cli.cli import (
     doctor,
     evaluate,
     export,
+    feedback,
     fit,
     forget,
     history,
@@ -69,6 +70,7 @@ _JOB, _HISTORIES, _HOUSE = "Main job", "Histories", "Store, models and settings"
 app.command(rich_help_panel=_JOB)(ingest.ingest)
 app.command(rich_help_panel=_JOB)(fit.fit)
 app.command(rich_help_panel=_JOB)(ask.ask)
+app.command(rich_help_panel=_JOB)(feedback.feedback)
 app.command("eval", rich_help_panel=_JOB)(evaluate.evaluate)
 app.command(rich_help_panel=_JOB)(demo.demo)
 app.command(rich_help_panel=_JOB)(serve.serve)

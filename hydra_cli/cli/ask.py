@@ -189,6 +189,7 @@ def show_messages(messages: Any, as_json: bool) -> None:
 def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seconds: float) -> None:
     from hydra_cli.cli.render import print_json, print_table, printable, say
     from hydra_cli.cli.render_usage import usage_line
+    from hydra_cli.core.counting import counted
     from hydra_cli.shown import words
     from hydra_cli.shown.answer_json import as_mapping
 
@@ -218,6 +219,8 @@ def render(answer: Answer, task: TaskSpec, *, explain: bool, as_json: bool, seco
     if explain:
         for stage, used in words.explained(answer.standing, task).items():
             say(f"{words.name_of(stage)}: {used}")
+        if heard := answer.details.get("heard"):
+            say(f"feedback: that on {counted(heard, 'answer')} moves the adapter's weights")
         say(usage_line(answer.usage))
     else:
         say(f"{words.of_answer(answer)}; {usage_line(answer.usage)}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, get_args
 
-from hydra_cli.core.sortable_ids import is_id
+from hydra_cli.core.records import Record
+from hydra_cli.core.sortable_ids import ANSWER_ID, is_id
 
-ANSWER_ID, FEEDBACK_ID = "ans", "fb"
-"""What the ids of answers and of feedback begin with."""
+FEEDBACK_ID = "fb"
+"""What the ids of feedback begin with."""
+
+Kind = Literal["accept", "reject", "choose", "edit"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _DIGITS = 6
 """Decimal places of kept scores and features: more would be noise, and long files."""
@@ -81,6 +85,120 @@ def _candidate(values: Mapping[str, Any]) -> KeptCandidate:
     return KeptCandidate(
         **{**values, "score": float(values["score"]), "features": features},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What somebody said about an answer, and all that is learned from it.
+
+    ``choice`` is the candidate that was shown or chosen, from 1. ``text`` is what
+    the user kept: the edit, the chosen or accepted candidate; None where they
+    rejected it. ``distance`` is how many words were changed on the way from the
+    shown text to it, ``words`` how many the shown text has. ``record`` says whether
+    ``query`` and ``text`` are one of the user's records.
+    ``features[j]`` are candidate j's, ``grades[j]`` in [0, 1] its likeness to an edit.
+    ``known`` is what other pipelines would have answered, ``shown`` what was. The
+    record's time is when the query was ``asked``, whenever the word on it came.
+    """
+
+    id: str
+    answer: str
+    user: str
+    task: str
+    kind: Kind
+    time: datetime
+    asked: datetime
+    query: str
+    shown: str
+    choice: int | None = None
+    text: str | None = None
+    distance: int | None = None
+    words: int = 0
+    has_record: bool = False
+    recipe: str = field(default="", repr=False)
+    feature_set: str = field(default="", repr=False)
+    features: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    grades: tuple[float, ...] = field(default=(), repr=False)
+    evidence: tuple[str, ...] = field(default=(), repr=False)
+    stages: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    known: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def record(self) -> str | None:
+        """The id of the record it is, where it is one."""
+        return record_id(self.answer) if self.has_record else None
+
+    def as_record(self) -> Record | None:
+        """What the user would have written, as a record of theirs."""
+        if not self.has_record or self.text is None:
+            return None
+        return Record(
+            user=self.user,
+            id=record_id(self.answer),
+            task=self.task,
+            input=self.query,
+            output=self.text,
+            time=self.asked,
+            metadata={"feedback": self.kind, "answer": self.answer},
+        )
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Plain values, for JSON; ``of`` reads them back."""
+        times = {"time": self.time.isoformat(), "asked": self.asked.isoformat()}
+        return {**asdict(self), **times}
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> Feedback:
+        """From plain values; ValueError, KeyError or TypeError where they make no sense."""
+        made = Feedback(
+            **{
+                **values,
+                "time": aware(values["time"]),
+                "asked": aware(values["asked"]),
+                "features": tuple(tuple(map(float, row)) for row in values["features"]),
+                "grades": tuple(map(float, values["grades"])),
+                "evidence": tuple(values["evidence"]),
+            }
+        )
+        texts = [made.user, made.task, made.query, made.shown, made.recipe, made.feature_set]
+        texts += [] if made.text is None else [made.text]
+        whole = is_id(made.id, FEEDBACK_ID) and is_id(made.answer, ANSWER_ID)
+        if not whole or made.kind not in KINDS or not all(isinstance(t, str) for t in texts):
+            raise ValueError("no feedback")
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What became of a feedback that was given, or taken back.
+
+    ``replaced`` is what was in effect before it; of one taken back, what is in effect
+    again. ``learned`` says whether it moves the order of the user's answers.
+    """
+
+    feedback: Feedback
+    replaced: Feedback | None
+    learned: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """All feedback of a user on one task that is in effect, in the order of its answers."""
+
+    feedback: tuple[Feedback, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.feedback)
+
+    def of(self, recipe: str, feature_set: str) -> Heard:
+        """What was said of answers that one recipe chose, by features of one set."""
+        own = [f for f in self.feedback if (f.recipe, f.feature_set) == (recipe, feature_set)]
+        return self if len(own) == len(self.feedback) else Heard(tuple(own))
+
+
+def record_id(answer: str) -> str:
+    """The id of the record that feedback on an answer is."""
+    return f"feedback_{answer.removeprefix(f'{ANSWER_ID}_')}"
 
 
 def aware(text: str) -> datetime:

@@ -28,6 +28,7 @@ from hydra_cli.core.tasks import TaskSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hydra_cli.core.feedback import Heard
     from hydra_cli.core.records import Vectors
     from hydra_cli.core.weights import Weights
 
@@ -296,6 +297,10 @@ class LearningScorer(Scorer, Protocol):
     @property
     def feature_set(self) -> str:
         """Names what the features mean: those of two sets never mix."""
+        ...
+
+    def after(self, heard: Heard) -> LearningScorer:
+        """The scorer once it has heard its user: itself where there is nothing to learn."""
         ...
 
 

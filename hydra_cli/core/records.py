@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from hydra_cli.core.feedback import ANSWER_ID
-from hydra_cli.core.sortable_ids import new_id
+from hydra_cli.core.sortable_ids import ANSWER_ID, new_id
 
 if TYPE_CHECKING:
     import numpy as np

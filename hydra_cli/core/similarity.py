@@ -45,6 +45,37 @@ def rouge(*, prediction: str, reference: str, stemmed: bool = True) -> tuple[flo
     return _f1(shared, said, true), _f1(common_length(said, true), said, true)
 
 
+def word_edits(left: str, right: str) -> int:
+    """Words to insert, delete or replace to make one text the other (Levenshtein, 1966)."""
+    return edit_distance(left.split(), right.split())
+
+
+def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:
+    """The fewest insertions, deletions and replacements, a column at a time in an integer's bits.
+
+    Hyyrö, Explaining and extending the bit-parallel approximate string matching
+    algorithm of Myers (2001).
+    """
+    if not left:
+        return len(right)
+    places: dict[str, int] = {}
+    for place, word in enumerate(left):
+        places[word] = places.get(word, 0) | 1 << place
+    every, last = (1 << len(left)) - 1, 1 << len(left) - 1
+    plus, minus, distance = every, 0, len(left)
+    for word in right:
+        match = places.get(word, 0)
+        diagonal = (((match & plus) + plus) ^ plus) | match | minus
+        across_plus = minus | (every & ~(diagonal | plus))
+        across_minus = plus & diagonal
+        distance += bool(across_plus & last) - bool(across_minus & last)
+        across_plus = (across_plus << 1 | 1) & every
+        across_minus = across_minus << 1 & every
+        plus = across_minus | (every & ~(diagonal | across_plus))
+        minus = across_plus & diagonal
+    return distance
+
+
 def common_length(left: Sequence[str], right: Sequence[str]) -> int:
     """Length of the longest common subsequence, a row at a time in the bits of an integer.
 

@@ -6,6 +6,9 @@ import re
 import secrets
 import time
 
+ANSWER_ID = "ans"
+"""What the ids of answers begin with."""
+
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O or U, so that people can read them aloud."""
 _LENGTH = 26

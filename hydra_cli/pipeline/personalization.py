@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import ModelError
+from hydra_cli.core.feedback import Heard
 from hydra_cli.core.plan import FirstStage
 from hydra_cli.core.progress import Silent
-from hydra_cli.core.protocols import Recipe, Scorer, TextEncoder
+from hydra_cli.core.protocols import LearningScorer, Recipe, Scorer, TextEncoder
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate, Standing
 
@@ -37,6 +38,8 @@ class Personalization:
     control: str = ""
     labels_alone: bool = False
     recipe: str = ""
+    heard: int = 0
+    """Answers whose feedback moves the scorer."""
 
     @staticmethod
     def of(scorer: Scorer, standing: Standing, recipe: Recipe) -> Personalization:
@@ -54,6 +57,14 @@ class Personalization:
             recipe.labels_alone,
             recipe.name,
         )
+
+    def after(self, heard: Heard) -> Personalization:
+        """The same once its user was heard; what was said of another recipe's answers is not."""
+        if not isinstance(self.scorer, LearningScorer):
+            return self
+        own = heard.of(self.recipe, self.scorer.feature_set)
+        scorer = self.scorer.after(own)
+        return self if scorer is self.scorer else replace(self, scorer=scorer, heard=len(own))
 
     def bare(self) -> Personalization:
         """The same without reranker and adapter: what RAG gives."""

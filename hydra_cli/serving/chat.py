@@ -12,10 +12,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hydra_cli.core.feedback import ANSWER_ID
 from hydra_cli.core.protocols import AsyncChatModel
 from hydra_cli.core.records import Answer
-from hydra_cli.core.sortable_ids import new_id
+from hydra_cli.core.sortable_ids import ANSWER_ID, new_id
 from hydra_cli.pipeline.answering import Draft
 from hydra_cli.serving import bodies, replies
 from hydra_cli.serving.bodies import ChatBody

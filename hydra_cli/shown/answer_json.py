@@ -38,6 +38,7 @@ def as_mapping(answer: Answer, task: TaskSpec, seconds: float) -> dict[str, Any]
         "answers": answer.details.get("answers", []),
         "stages": words.explained(answer.standing, task),
         "gate": {"source": answer.standing.source, **answer.standing.gate.card},
+        "feedback": answer.details.get("heard", 0),
         "usage": asdict(answer.usage),
         "cost": answer.usage.cost,
         "seconds": {**answer.seconds, "total": seconds},

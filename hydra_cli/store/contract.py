@@ -55,7 +55,7 @@ class Store(HistoryStore, Protocol):
 
     @property
     def answer_log(self) -> AnswerLog:
-        """The answers that were given, kept for feedback on them."""
+        """The answers that were given, and what people said about them."""
         ...
 
     def save_fit(
@@ -70,6 +70,13 @@ class Store(HistoryStore, Protocol):
         """Keep what a fit made; a user forgotten meanwhile doesn't come back as a head.
 
         ``base`` None: the one there is stays. ``new_base``: older heads don't stand on it.
+        """
+        ...
+
+    def withdraw(self, user: str, task: str, id: str) -> bool:
+        """Remove a record that its user takes back; whether it was there.
+
+        Unlike ``forget`` it leaves no mark, and heads that saw the record stay.
         """
         ...
 

@@ -34,6 +34,7 @@ def preview(store: OpenTables, scope: Scope) -> Erased:
     """What ``erase`` would remove; NotFound where there is nothing of it."""
     with store_errors(store.folder.root, "read"):
         keys = _record_keys(store, scope)
+        kept, said = store.answer_log.count(scope)
         erased = Erased(
             records=len(keys),
             vectors=sum(
@@ -45,10 +46,12 @@ def preview(store: OpenTables, scope: Scope) -> Erased:
             work_files=len(store.folder.work_of(scope.user)),
             cached_answers=store.folder.answers.is_file(),
             backups=_count(store.folder.backups),
-            kept_answers=store.answer_log.count(scope),
+            kept_answers=kept,
+            feedback=said,
             api_keys=len(_api_keys(store, scope)),
         )
-    whole = scope.whole and (erased.work_files or erased.kept_answers or erased.api_keys)
+    beside = erased.work_files or kept or said or erased.api_keys
+    whole = scope.whole and beside
     if not (erased.records or erased.vectors or erased.heads or whole):
         raise nothing_of(scope)
     return erased

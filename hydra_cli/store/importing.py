@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from hydra_cli.core.encoders import EncoderInfo
 from hydra_cli.core.errors import DataError
-from hydra_cli.core.feedback import KeptAnswer
 from hydra_cli.core.files import name_of, write_atomic
 from hydra_cli.core.records import Record
 from hydra_cli.store import tables, upkeep
+from hydra_cli.store.answer_log import checked_row, user_of
 from hydra_cli.store.archives import ANSWERS, Archive, Manifest, open_archive
 from hydra_cli.store.errors import store_errors
 from hydra_cli.store.exporting import FIELDS
@@ -251,7 +251,7 @@ def _answer_rows(archive: Archive) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(iter(lambda: lines.readline(_LINE_BYTES), b""), 1):
             try:
                 row = json.loads(line)
-                KeptAnswer.of(row["answer"])
+                checked_row(row)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise _bad(ANSWERS, f"line {number} is no answer") from error
             yield row
@@ -262,7 +262,7 @@ def _add_answers(
 ) -> None:
     """Answers of users whose records are here: a forgotten user's stay out."""
     known = {name_of(summary.user) for summary in store.users()} - refused
-    rows = (row for row in _answer_rows(archive) if name_of(row["answer"]["user"]) in known)
+    rows = (row for row in _answer_rows(archive) if name_of(user_of(row)) in known)
     if ANSWERS in archive.names:
         done.answers = store.answer_log.load(rows)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.encoders import EncoderInfo
-from hydra_cli.store import forgetting
+from hydra_cli.store import forgetting, updating
 from hydra_cli.store.archives import Manifest
 from hydra_cli.store.exporting import Format, export_store
 from hydra_cli.store.folder import StoreFolder
@@ -45,6 +45,10 @@ class LanceStore(LanceHistoryStore):
             left = dict(self.users_of(task))
             kept = {user: head for user, head in heads.items() if left.get(user)}
             self.weights.write(task, recipe, base=base, heads=kept, new_base=new_base)
+
+    def withdraw(self, user: str, task: str, id: str) -> bool:
+        """Remove a record that its user takes back; whether it was there."""
+        return updating.withdraw(self, user, task, id)
 
     def tasks(self) -> dict[str, TaskSpec]:
         """The recognised tasks by name; StoreError where their file is damaged."""

@@ -257,6 +257,15 @@ class MemoryHistoryStore:
         kept = {user: head for user, head in heads.items() if left.get(user)}
         self.weights.write(task, recipe, base=base, heads=kept, new_base=new_base)
 
+    def withdraw(self, user: str, task: str, id: str) -> bool:
+        key = user, task, id
+        if key not in self._records:
+            return False
+        self._drop(key)
+        if self._answers is not None:
+            forget_answers(self._answers, [user])
+        return True
+
     def tasks(self) -> dict[str, TaskSpec]:
         return dict(self._tasks)
 
@@ -268,6 +277,7 @@ class MemoryHistoryStore:
 
     def would_forget(self, scope: Scope) -> Erased:
         keys = self._within(scope)
+        kept, said = self.answer_log.count(scope)
         erased = Erased(
             records=len(keys),
             vectors=sum(key in self._vectors for key in keys),
@@ -275,9 +285,10 @@ class MemoryHistoryStore:
             work_files=0,
             cached_answers=self._answers is not None and self._answers.is_file(),
             backups=0,
-            kept_answers=self.answer_log.count(scope),
+            kept_answers=kept,
+            feedback=said,
         )
-        if not (erased.records or erased.heads or (scope.whole and erased.kept_answers)):
+        if not (erased.records or erased.heads or (scope.whole and (kept or said))):
             raise nothing_of(scope)
         return erased
 

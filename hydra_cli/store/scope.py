@@ -33,6 +33,8 @@ class Erased:
     backups: int
     kept_answers: int = 0
     """Answers kept for feedback."""
+    feedback: int = 0
+    """Answers with feedback on them."""
     api_keys: int = 0
     """Keys to a server that were bound to the user."""
 

@@ -20,7 +20,9 @@ from hydra_cli.core.record_building import unix_lines
 from hydra_cli.store import tables, upkeep
 from hydra_cli.store.answers import forget_answers
 from hydra_cli.store.dedup import where_any
+from hydra_cli.store.errors import store_errors
 from hydra_cli.store.journal import Unfinished, noted_work
+from hydra_cli.store.keys import key_of
 from hydra_cli.store.open_tables import OpenTables
 
 OPERATION = "update"
@@ -101,6 +103,22 @@ def replace(store: OpenTables, rows: pa.Table, gone: Mapping[int, tuple[int, int
         merge = store.table(tables.RECORDS).merge_insert(["user_key", "seq"])
         merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
         _purge(store)
+
+
+def withdraw(store: OpenTables, user: str, task: str, id: str) -> bool:
+    """Remove one record with its vectors, down to the last byte; whether it was there."""
+    where = f"user_key = {key_of(user)} AND record_key = {key_of(task, id)}"
+    with store_errors(store.folder.root, "write to"), store.lock.held():
+        if not store.dataset(tables.RECORDS).count_rows(filter=where):
+            return False
+        with noted_work(store.folder.work, OPERATION):
+            for name in store.table_names():
+                if tables.is_vector_table(name):
+                    store.table(name).delete(where)
+            forget_answers(store.folder.answers, [user])
+            store.table(tables.RECORDS).delete(where)
+            _purge(store)
+    return True
 
 
 def finish(store: OpenTables, entry: Unfinished) -> str:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from hydra_cli.core.conversation import Conversation
 from hydra_cli.core.errors import UsageError
-from hydra_cli.core.feedback import ANSWER_ID
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import (
@@ -24,7 +23,7 @@ from hydra_cli.core.protocols import (
 )
 from hydra_cli.core.records import Answer, Candidate, Query, Scored, Usage
 from hydra_cli.core.sequential import draw_until_clear
-from hydra_cli.core.sortable_ids import new_id
+from hydra_cli.core.sortable_ids import ANSWER_ID, new_id
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.pipeline.answering import Draft, draft
 from hydra_cli.pipeline.contexts import load_context
@@ -181,6 +180,7 @@ class Answering:
                 "recipe": drafted.personal.recipe,
                 "greedy": drafted.greedy,
                 "feature_set": _feature_set(drafted),
+                "heard": drafted.personal.heard,
             },
             id=self._id,
             time=self._watch.begun,

@@ -47,6 +47,8 @@ def described(erased: Erased) -> list[str]:
         lines.append(
             counted(erased.kept_answers, "answer kept for feedback", "answers kept for feedback")
         )
+    if erased.feedback:
+        lines.append(f"feedback on {counted(erased.feedback, 'answer')}")
     if erased.api_keys:
         lines.append(counted(erased.api_keys, "key to a server", "keys to a server"))
     if erased.backups:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hydra_cli.core.records import Record
+from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.llm.answer_cache import AnswerCache, StoredCall
 from hydra_cli.store import forgetting as store_forget
 from hydra_cli.store.exporting import export_store
 from hydra_cli.store.forgetting import Scope
 from hydra_cli.store.importing import import_archive
 from hydra_cli.store.lancedb_store import LanceHistoryStore
-from tests.store.store_helpers import DIMENSION, ENCODER, put_vectors, record
+from tests.store.store_helpers import DIMENSION, ENCODER, kept, put_vectors, record
 
 if TYPE_CHECKING:
     from hydra_cli.core.records import Vectors
@@ -124,8 +125,33 @@ def contents(store: LanceHistoryStore, first: int, log: int) -> None:
     updates(store, first, log, "mia")
 
 
+def feedback(store: LanceHistoryStore, first: int, log: int) -> None:
+    """Edits of answers, each a record; every third one is taken back.
+
+    Everybody also has their say on one answer, the oldest one.
+    """
+    from hydra_cli.store.lance_store import LanceStore
+    from hydra_cli.workflows.feedback import give, take_back
+
+    opened = LanceStore(store.folder)
+    task = TaskSpec("t", "generation", "Answer.")
+    shared = opened.answer_log.newest()[-1]
+    for number in range(first, first + 1000):
+        answer = kept("kim", f"answer {number}")
+        opened.answer_log.keep(answer, days=30)
+        give(opened, answer, task, edit=f"edit {number}")
+        os.write(log, f"said {answer.id}\n".encode())
+        if number % 3 == 0:
+            os.write(log, f"undoing {answer.id}\n".encode())
+            take_back(opened, answer.id, None)
+            os.write(log, f"undone {answer.id}\n".encode())
+        give(opened, shared, task, **({"reject": True} if number % 2 else {"edit": f"{number}"}))
+        os.write(log, b"shared\n")
+
+
 MODES = {
     "contents": contents,
+    "feedback": feedback,
     "forget": forget,
     "heads": heads,
     "imports": imports,

@@ -84,7 +84,7 @@ def fit(packed: Packed, prior: Floats, precision: Floats) -> Floats:
         return w
     current = loss(packed, w, prior, precision)
     for _ in range(STEPS):
-        gradient, hessian = _derivatives(packed, w, prior, precision)
+        gradient, hessian = derivatives(packed, w, prior, precision)
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]  # (u, f)
         if float((gradient * step).sum(1).max()) < TOLERANCE:  # Newton decrement squared
             break
@@ -102,7 +102,7 @@ def fit(packed: Packed, prior: Floats, precision: Floats) -> Floats:
     return w
 
 
-def _derivatives(
+def derivatives(
     packed: Packed, w: Floats, prior: Floats, precision: Floats
 ) -> tuple[Floats, Floats]:
     """Gradient (u, f) and Hessian (u, f, f) of the loss."""

@@ -9,10 +9,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hydra_cli.core.feedback import Heard
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized.answer_features import answer_features
+from hydra_cli.modeling.factorized.feedback import moved_by
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.lists import (
     closed_features,
@@ -41,6 +43,11 @@ class FactorizedScorer:
     labels: LabelModel
     words: WordModel
     feature_set: str = ""
+
+    def after(self, heard: Heard) -> FactorizedScorer:
+        """The scorer with the adapter's weights as feedback moves them."""
+        moved = moved_by(heard, self.feature_set, tuple(self.adapt_weights.tolist()))
+        return replace(self, adapt_weights=np.array(moved)) if moved is not None else self
 
     def rerank(
         self, context: QueryContext, shortlist: Sequence[Scored[Record]]
