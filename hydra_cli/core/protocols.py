@@ -6,7 +6,7 @@ through the same door: a hash encoder, a scripted LLM, a store in memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -132,13 +132,13 @@ class AsyncChatModel(Protocol):
 
     async def complete(self, request: ChatRequest) -> Completion: ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[Piece]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
         """One answer, piece by piece."""
         ...
 
     async def forward(self, body: Mapping[str, Any]) -> dict[str, Any]: ...
 
-    def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's chunks, as they came."""
         ...
 

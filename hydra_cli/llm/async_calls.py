@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -48,18 +48,14 @@ class AsyncCaller(Caller):
         self.learn_count(count, len(batch.answers))
         return replace(batch, usage=spent)
 
-    async def stream(self, request: ChatRequest, start: int) -> AsyncIterator[str | Batch]:
+    async def stream(self, request: ChatRequest, start: int) -> AsyncGenerator[str | Batch, None]:
         """One answer as it comes, raw, and at the end all of it; ProviderError at any piece."""
         async with self.throttle.place():
             began = time.monotonic()
-            sent = {
-                **self.arguments(request, 1, start),
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            }
+            sent, opened = await self._opened(request, start)
             chunks: list[Any] = []
             try:
-                async with aclosing(await load_litellm().acompletion(**sent)) as coming:
+                async with aclosing(opened) as coming:
                     async for chunk in coming:
                         chunks.append(chunk)
                         if text := _text(chunk):
@@ -67,17 +63,28 @@ class AsyncCaller(Caller):
                 response = load_litellm().stream_chunk_builder(chunks)
                 batch, _ = self.understood(response, request, time.monotonic() - began)
             except foreign_errors() as error:
-                failure = self.explained(error, request, sent)
-                self._learn(failure)
-                raise failure from None
+                raise self.explained(error, request, sent) from None
         yield batch
+
+    async def _opened(self, request: ChatRequest, start: int) -> tuple[dict[str, Any], Any]:
+        """What was sent for a stream, and litellm's stream, parameters left out that it rejects."""
+        while True:
+            streaming = {"stream": True, "stream_options": {"include_usage": True}}
+            sent = {**self.arguments(request, 1, start), **streaming}
+            try:
+                return sent, await load_litellm().acompletion(**sent)
+            except foreign_errors() as error:
+                failure = self.explained(error, request, sent)
+                if not isinstance(failure, ProviderFailure):
+                    raise failure from None
+                self.without_rejected(failure, 1)
 
     async def forward(self, body: Mapping[str, Any]) -> Any:
         """litellm's response to any body of OpenAI's chat completions, tried once."""
         async with self.throttle.place():
             return await self._sent(body)
 
-    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[Any]:
+    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """The same, chunk by chunk."""
         async with self.throttle.place():
             try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -70,25 +70,44 @@ class AsyncChat:
                     break
         return flight.completion(request.sampling.n, first=True)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[Piece]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
         """One answer token by token, raw; kept as ``complete`` would keep it."""
-        caller = self._callers[0]
         flight = Flight(request, 1)
         flight.users.update([request.user] if request.user else [])
+        for place, caller in enumerate(self._callers):
+            begun = False
+            try:
+                async with aclosing(self._flow(flight, caller)) as coming:
+                    async for piece in coming:
+                        begun = True
+                        yield piece
+            except ProviderError as error:
+                if begun:  # half an answer can't be taken back
+                    raise
+                self._next(error, place)
+                flight.restart(place + 1)
+            else:
+                break
+        yield Piece("", flight.completion(1, first=True))
+
+    async def _flow(self, flight: Flight, caller: AsyncCaller) -> AsyncGenerator[Piece, None]:
+        """The pieces of one model's answer, kept or as they come."""
         await self._resume(flight, caller)
         if flight.complete:
             yield Piece(flight.stored[0].answers[0][0])
-        else:
-            job = flight.promise(1)
-            await caller.ready()
-            async with self._paid(caller.worst_case, request, 1) as used:
-                async for piece in caller.stream(request, job.start):
-                    if isinstance(piece, Batch):
-                        used.append(piece.usage)
-                        await self._take(job, piece, caller)
-                    else:
-                        yield Piece(piece)
-        yield Piece("", flight.completion(1, first=True))
+            return
+        job = flight.promise(1)
+        await caller.ready()
+        async with (
+            self._paid(caller.worst_case, flight.request, 1) as used,
+            aclosing(caller.stream(flight.request, job.start)) as coming,
+        ):
+            async for piece in coming:
+                if isinstance(piece, Batch):
+                    used.append(piece.usage)
+                    await self._take(job, piece, caller)
+                else:
+                    yield Piece(piece)
 
     async def forward(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to any body of OpenAI's chat completions, as it came."""
@@ -99,12 +118,15 @@ class AsyncChat:
             used.append(caller.usage_of(response))
         return plain(response)
 
-    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The same, chunk by chunk, as they came."""
         caller = self._callers[0]
         await caller.ready()
-        async with self._paid(caller.worst_case_of, body) as used:
-            async for chunk in caller.forward_stream(body):
+        async with (
+            self._paid(caller.worst_case_of, body) as used,
+            aclosing(caller.forward_stream(body)) as coming,
+        ):
+            async for chunk in coming:
                 if getattr(chunk, "usage", None):
                     used[:] = [caller.usage_of(chunk)]
                 yield plain(chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from litellm.llms import custom_llm
@@ -40,6 +40,25 @@ class LocalProvider(custom_llm.CustomLLM):
         self, model: str, messages: list[Any], model_response: Any, **others: Any
     ) -> Any:
         return await asyncio.to_thread(self.completion, model, messages, model_response, **others)
+
+    async def astreaming(  # type: ignore[override]  # litellm passes all by keyword
+        self, model: str, messages: list[Any], **others: Any
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The answers in one piece each: a batch of requests decodes together."""
+        sampling = sampling_of(others.get("optional_params") or {})
+        chat = await asyncio.to_thread(self._open, model)
+        made = await asyncio.to_thread(chat.ask, _plain(messages), sampling)
+        completion = sum(len(answer.ids) for answer in made.answers)
+        usage = {
+            "prompt_tokens": made.prompt_tokens,
+            "completion_tokens": completion,
+            "total_tokens": made.prompt_tokens + completion,
+        }
+        for index, answer in enumerate(made.answers):
+            piece = {"index": index, "is_finished": False, "finish_reason": "", "usage": None}
+            yield {**piece, "text": answer.text, "tool_use": None}
+            end = {"is_finished": True, "finish_reason": answer.finish, "usage": usage}
+            yield {**piece, **end, "text": "", "tool_use": None}
 
     def _open(self, model: str) -> BatchingChat:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from hydra_cli.core.errors import UsageError
@@ -26,7 +26,7 @@ class ThreadedChat:
     async def complete(self, request: ChatRequest) -> Completion:
         return await asyncio.to_thread(self._chat.complete, request)
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[Piece]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece, None]:
         completion = await self.complete(request)
         yield Piece(completion.texts[0])
         yield Piece("", completion)
@@ -51,7 +51,7 @@ class ThreadedChat:
             },
         }
 
-    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         whole = await self.forward(body)
         for choice in whole["choices"]:
             delta = choice.pop("message")

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hydra_cli.core.errors import ProviderError
 from hydra_cli.core.protocols import AsyncChatModel
-from hydra_cli.core.records import Answer
-from hydra_cli.core.sortable_ids import ANSWER_ID, new_id
-from hydra_cli.pipeline.answering import Draft
 from hydra_cli.serving import bodies, replies
 from hydra_cli.serving.bodies import ChatBody
 from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
-from hydra_cli.serving.replies import ANSWER_HEADER, EXPLAIN_HEADER, Reply
+from hydra_cli.serving.personal_ask import PersonalAsk
+from hydra_cli.serving.replies import ANSWER_HEADER, EXPLAIN_HEADER
 from hydra_cli.serving.service import Service
-from hydra_cli.serving.streams import pieces, streamed
-from hydra_cli.serving.whose import Whose, whose
-from hydra_cli.workflows.ask import Answering, Stopwatch
+from hydra_cli.serving.streams import streamed
+from hydra_cli.serving.whose import whose
 
 T = TypeVar("T")
 ROUTE = "POST /v1/chat/completions"
@@ -36,17 +32,20 @@ async def chat_completions(request: Request) -> Response:
     service = service_of(request)
     body = bodies.read(await request.body())
     if not body.target.personal:
-        return await _passed_through(request, service, body, None)
-    found = await service.in_thread(
-        lambda: whose(
-            service, request.state.asker, request.headers, body.raw, body.target.task
+        chat = await service.in_thread(lambda: _opened(service, body))
+        return await _passed_through(request, chat, body, None)
+    asker, task = request.state.asker, body.target.task
+    found, chat = await service.in_thread(
+        lambda: (
+            whose(service, asker, request.headers, body.raw, task),
+            _opened(service, body),
         )
-    )  # fmt: skip
+    )
     why_not = body.why_not or found.why_not
     if why_not is not None or found.user is None:
         told = replies.plain(why_not or "unknown user", found.user, found.task)
-        return await _passed_through(request, service, body, told)
-    ask = PersonalAsk(service, body, found)
+        return await _passed_through(request, chat, body, told)
+    ask = PersonalAsk(service, body, found, chat)
     explain = request.headers.get(EXPLAIN_HEADER) == "1"
     if body.stream:
         return streamed(
@@ -63,89 +62,20 @@ async def chat_completions(request: Request) -> Response:
     )
 
 
-class PersonalAsk:
-    """One request for one user, from the draft to the answer."""
-
-    def __init__(self, service: Service, body: ChatBody, found: Whose) -> None:
-        self.answer_id = new_id(ANSWER_ID)
-        self.reply = Reply(body.raw["model"])
-        self._service = service
-        self._body = body
-        self._found = found
-        self._watch = Stopwatch()
-
-    async def answered(self) -> tuple[Draft, Answer]:
-        """The draft and its answer."""
-        draft = await self._drafted()
-        return draft, await self._answer(draft)
-
-    async def events(self, explain: bool) -> AsyncIterator[Mapping[str, Any]]:
-        """The answer's chunks: the role at once, then texts, then why they ended."""
-        wanted = self._body.wishes.n
-        for index in range(wanted):
-            yield self.reply.chunk(index, {"role": "assistant", "content": ""})
-        draft = await self._drafted()
-        answer = await self._answer(draft)
-        chosen = replies.choices_of(draft, answer, wanted)
-        for index, (text, _) in enumerate(chosen):
-            for piece in pieces(text):
-                yield self.reply.chunk(index, {"content": piece})
-        for index, (_, finish) in enumerate(chosen):
-            last = self.reply.chunk(index, {}, finish)
-            if index == len(chosen) - 1:
-                last.update(self.told(draft, answer, explain))
-            yield last
-        if self._body.include_usage:
-            yield self.reply.usage_chunk(answer.usage)
-
-    def told(self, draft: Draft, answer: Answer, explain: bool) -> dict[str, Any]:
-        """The field ``hydra``, with all that led to the answer where that is asked for."""
-        told = replies.personal(draft, answer)
-        if explain:
-            told["explain"] = replies.explanation(draft, answer)
-        return {"hydra": told}
-
-    async def _drafted(self) -> Draft:
-        conversation = self._body.conversation()
-
-        def work() -> Draft:
-            return self._service.hydra.draft(
-                conversation.query,
-                user=self._found.user,
-                task=self._found.task,
-                conversation=conversation,
-                watch=self._watch,
-            ).wished(self._body.wishes)
-
-        return await self._service.in_thread(work)
-
-    async def _answer(self, draft: Draft) -> Answer:
-        chat = _chat(self._service, self._body) if draft.request else None
-        name = chat.name if chat else ""
-        steps = await self._service.in_thread(lambda: Answering(draft, name, self._watch))
-        while (request := steps.request) is not None and chat is not None:
-            with self._watch.stage("generate"):
-                completion = await chat.complete(request)
-            await self._service.in_thread(partial(steps.take, completion))
-        return await self._service.in_thread(partial(self._kept, steps))
-
-    def _kept(self, steps: Answering) -> Answer:
-        """The answer under the id that the response's header may have told already."""
-        answer = replace(steps.answer, id=self.answer_id)
-        self._service.hydra.keep(answer)
-        self._service.metrics.answered(personal=True, usage=answer.usage)
-        return answer
-
-
-def _chat(service: Service, body: ChatBody) -> AsyncChatModel:
-    return service.hydra.async_chat(body.target.model)
+def _opened(service: Service, body: ChatBody) -> AsyncChatModel:
+    """The LLM that the body names, which may be none that can be asked here."""
+    try:
+        return service.hydra.async_chat(body.target.model)
+    except ProviderError as error:
+        told = f"{error.message} ({error.hint})" if error.hint else error.message
+        raise ApiError(404, told, code="model_not_found", param="model") from error
 
 
 async def _passed_through(
-    request: Request, service: Service, body: ChatBody, told: Mapping[str, Any] | None
+    request: Request, chat: AsyncChatModel, body: ChatBody, told: Mapping[str, Any] | None
 ) -> Response:
     """The LLM's own answer; ``told`` is what becomes the field ``hydra`` of it."""
-    chat = await service.in_thread(lambda: _chat(service, body))
+    service = service_of(request)
     fields = {"hydra": told} if told is not None else {}
     if not body.stream:
         answer = await while_here(request, chat.forward(body.raw))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal
 
 from hydra_cli.core.errors import (
@@ -72,7 +73,9 @@ class ApiError(Exception):
 def api_error(error: HydraError) -> ApiError:
     """One of our errors as the answer to a request, with its hint."""
     message = f"{error.message} ({error.hint})" if error.hint else error.message
-    return ApiError(_status(error), message, code=_code(error))
+    wait = getattr(error, "retry_after", None)
+    headers = {} if wait is None else {"retry-after": str(ceil(wait))}
+    return ApiError(_status(error), message, code=_code(error), headers=headers)
 
 
 def _status(error: HydraError) -> int:
@@ -100,5 +103,7 @@ def _provider_status(error: ProviderError) -> int:
 
 
 def _code(error: HydraError) -> str:
+    if getattr(error, "kind", "") == "model":
+        return "model_not_found"
     names = {NotFound: "not_found", BudgetExceeded: "budget_exceeded", ProviderError: "provider"}
     return next((code for kind, code in names.items() if isinstance(error, kind)), "refused")

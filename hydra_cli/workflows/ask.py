@@ -140,9 +140,12 @@ class Answering:
         model: str,
         watch: Stopwatch,
         progress: Progress | None = None,
+        *,
+        answer_id: str | None = None,
     ) -> None:
+        """``answer_id`` names the answer where that was told before there was one."""
         self.request: ChatRequest | None = None
-        self._id = new_id(ANSWER_ID)
+        self._id = answer_id or new_id(ANSWER_ID)
         self._drafted = drafted
         self._model = model
         self._watch = watch

@@ -8,8 +8,9 @@ Every request body is kept in ``calls``.
 from __future__ import annotations
 
 import json
+import re
+import select
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,6 +42,9 @@ class Reply:
     delay: float = 0.0
     drop: str = ""
     """``before``: hang up without a word; ``within``: in the middle of the body."""
+    events: tuple[str, ...] = ()
+    """Server-sent events in place of the body, ``pause`` seconds apart."""
+    pause: float = 0.0
 
 
 Plan = Callable[[Call], Reply]
@@ -77,6 +81,32 @@ def completion(
     return Reply(body=json.dumps(body).encode())
 
 
+def streamed(
+    texts: list[str],
+    *,
+    usage: Mapping[str, Any] | None = None,
+    finish: str = "stop",
+    pause: float = 0.0,
+    drop: str = "",
+) -> Reply:
+    """The same in chunks of a word each."""
+
+    def chunk(index: int, delta: Mapping[str, Any], end: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "finish_reason": end}
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
+        return {**head, "model": "served", "choices": [choice]}
+
+    chunks = []
+    for index, text in enumerate(texts):
+        chunks.append(chunk(index, {"role": "assistant", "content": ""}))
+        chunks += [chunk(index, {"content": word}) for word in re.findall(r"\s*\S+\s*?", text)]
+        chunks.append(chunk(index, {}, finish))
+    if usage is not None:
+        chunks.append({**chunk(0, {}), "choices": [], "usage": usage})
+    lines = tuple(json.dumps(item) for item in chunks)
+    return Reply(events=(*lines, "[DONE]"), pause=pause, drop=drop)
+
+
 def tokens(prompt: Any, answers: Any) -> dict[str, Any]:
     total = prompt + answers if isinstance(prompt, int) and isinstance(answers, int) else 0
     return {"prompt_tokens": prompt, "completion_tokens": answers, "total_tokens": total}
@@ -84,8 +114,11 @@ def tokens(prompt: Any, answers: Any) -> dict[str, Any]:
 
 def answers(call: Call) -> Reply:
     """What a faultless server says: n numbered answers to the prompt."""
-    texts: list[str | None] = [f"{call.prompt} / {i}" for i in range(call.n)]
-    return completion(texts, usage=tokens(10, 3 * call.n))
+    texts = [f"{call.prompt} / {i}" for i in range(call.n)]
+    if call.body.get("stream"):
+        asked = (call.body.get("stream_options") or {}).get("include_usage")
+        return streamed(texts, usage=tokens(10, 3 * call.n) if asked else None)
+    return completion([*texts], usage=tokens(10, 3 * call.n))
 
 
 def ignores_n(call: Call) -> Reply:
@@ -110,6 +143,8 @@ class FaultServer:
     def __init__(self, plan: Plan = answers, *, delay: float = 0.0) -> None:
         self.calls: list[Call] = []
         self.most_at_once = 0
+        self.hung_up = 0
+        """Requests whose client left before it was answered."""
         self._at_once = 0
         self._lock = threading.Lock()
         outer = self
@@ -151,17 +186,34 @@ class FaultServer:
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             reply = plan(call)
-            time.sleep(delay + reply.delay)
+            if not self._wait(handler, delay + reply.delay):
+                return
         finally:
             with self._lock:
                 self._at_once -= 1
-        _send(handler, reply)
+        if not _send(handler, reply):
+            self._left()
+
+    def _wait(self, handler: BaseHTTPRequestHandler, seconds: float) -> bool:
+        """Whether the client was still there when the time was over."""
+        if seconds and select.select([handler.connection], [], [], seconds)[0]:
+            handler.close_connection = True
+            self._left()
+            return False
+        return True
+
+    def _left(self) -> None:
+        with self._lock:
+            self.hung_up += 1
 
 
-def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> bool:
+    """Whether the client took it all."""
     handler.close_connection = bool(reply.drop)
     if reply.drop == "before":
-        return
+        return True
+    if reply.events:
+        return _send_events(handler, reply)
     try:
         handler.send_response(reply.status)
         handler.send_header("Content-Type", "application/json")
@@ -172,4 +224,26 @@ def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         half = len(reply.body) // 2
         handler.wfile.write(reply.body[:half] if reply.drop else reply.body)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the client gave up waiting
+        return False  # the client gave up waiting
+    return True
+
+
+def _send_events(handler: BaseHTTPRequestHandler, reply: Reply) -> bool:
+    events = reply.events[: len(reply.events) // 2] if reply.drop else reply.events
+    try:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for event in events:
+            line = f"data: {event}\n\n".encode()
+            handler.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+            handler.wfile.flush()
+            if reply.pause and select.select([handler.connection], [], [], reply.pause)[0]:
+                handler.close_connection = True
+                return False
+        if not reply.drop:
+            handler.wfile.write(b"0\r\n\r\n")
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True

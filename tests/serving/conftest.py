@@ -13,7 +13,10 @@ from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.serving.app import build
 from hydra_cli.serving.service import ServeOptions, Service
+from tests.serving.serve_tools import served
 from tests.test_api import echo, rows
+
+__all__ = ["served"]
 
 BASE = "http://127.0.0.1:8642"
 

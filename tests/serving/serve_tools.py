@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 import pytest
@@ -22,10 +23,10 @@ from hydra_cli.serving.app import build
 from hydra_cli.serving.service import ServeOptions, Service
 from tests.llm.fault_server import FaultServer
 
-load_litellm()  # once, outside every test's time limit
-
 THINGS = ("mug", "lamp", "tray", "bowl", "vase", "clock", "plate", "chair")
 MODEL = "openai/x"
+PATH = "/v1/chat/completions"
+QUERY = "Is the lamp safe?"
 
 
 def rows(user: str) -> list[dict[str, str]]:
@@ -68,12 +69,29 @@ class Running:
         self._socket.close()
 
 
-Serve = Callable[..., httpx.Client]
+class Client(httpx.Client):
+    """An HTTP client that knows the ``Hydra`` behind its server."""
+
+    hydra: Hydra
+
+
+Serve = Callable[..., Client]
+
+
+def body(*messages: tuple[str, Any], model: str = f"hydra/{MODEL}", **more: Any) -> dict[str, Any]:
+    """A request of these (role, content) messages, by default of one question."""
+    said = messages or (("user", QUERY),)
+    return {"model": model, "messages": [{"role": r, "content": c} for r, c in said], **more}
+
+
+def as_user(user: str) -> dict[str, str]:
+    return {"x-hydra-user": user}
 
 
 @pytest.fixture
 def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """``served(provider)`` is an HTTP client of a server whose LLM is the stub provider."""
+    load_litellm()
     with ExitStack() as stack:
 
         def start(
@@ -82,7 +100,7 @@ def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             unknown: str = "plain",
             users: tuple[str, ...] = ("mia", "tom"),
             **settings: object,
-        ) -> httpx.Client:
+        ) -> Client:
             monkeypatch.setenv("OPENAI_API_BASE", provider.url)
             monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
             told = {"model": MODEL, "timeout": 5.0, **settings}
@@ -90,8 +108,8 @@ def served(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             hydra.ingest(*(row for user in users for row in rows(user)), task="replies")
             service = Service(hydra, ServeOptions(unknown=unknown, ping_seconds=0.2))  # type: ignore[arg-type]
             running = stack.enter_context(Running(build(service)))
-            client = httpx.Client(base_url=running.url, timeout=30.0)
-            client.hydra = hydra  # type: ignore[attr-defined]
+            client = Client(base_url=running.url, timeout=30.0)
+            client.hydra = hydra
             return stack.enter_context(client)
 
         yield start
