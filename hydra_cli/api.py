@@ -483,6 +483,17 @@ class Hydra(Warm):
             watch=watch,
         )
 
+    def complete(
+        self, draft: Draft, *, model: str | None = None, watch: Stopwatch | None = None
+    ) -> Answer:
+        """The answer to a ``draft``, as ``ask`` gives and keeps it; ``watch`` takes the time."""
+        from hydra_cli.workflows.ask import Stopwatch, answer_draft
+
+        chat = self._open_chat(model)
+        answer = answer_draft(draft, chat, watch or Stopwatch(), progress=self._watched())
+        self.keep(answer)
+        return answer
+
     def examples(
         self, text: str, *, user: str | None = None, task: str | None = None, **plan: Any
     ) -> Examples:

@@ -12,7 +12,18 @@ from hydra_cli.store.folder import StoreFolder
 ROOT = Path(__file__).parents[1]
 LAYERS = (
     *("core", "modeling", "config", "models", "readers", "llm", "store", "pipeline", "evaluation"),
-    *("reports", "wiring", "workflows", "warm", "api", "shown", "serving", "cli", "__main__"),
+    *(
+        "reports",
+        "wiring",
+        "workflows",
+        "warm",
+        "api",
+        "shown",
+        "serving",
+        "integrations",
+        "cli",
+        "__main__",
+    ),
 )
 
 

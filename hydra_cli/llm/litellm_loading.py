@@ -12,6 +12,7 @@ from typing import Any
 
 _lock = threading.Lock()
 _module: Any = None
+_adopted = False
 
 
 def load_litellm() -> Any:
@@ -31,6 +32,22 @@ def load_litellm() -> Any:
             _quieten(litellm)
             _module = litellm
     return _module
+
+
+def adopt_litellm(module: Any) -> None:
+    """Use the litellm of a program that has it already, and leave it as it stands there.
+
+    What such a program logs and whom it calls back is its own business.
+    """
+    global _module, _adopted
+    with _lock:
+        if _module is None:
+            _module, _adopted = module, True
+
+
+def unlogged() -> dict[str, bool]:
+    """Arguments of our calls in such a program: it hears of its own call, not of those within."""
+    return {"no-log": True} if _adopted else {}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hydra_cli.core.records import Usage
 from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_cache import StoredCall
 from hydra_cli.llm.answer_text import clean_answer, has_reasoning, strip_reasoning
-from hydra_cli.llm.litellm_loading import load_litellm
+from hydra_cli.llm.litellm_loading import load_litellm, unlogged
 from hydra_cli.llm.openai_fields import as_arguments
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors, translate
 from hydra_cli.llm.providers import LOCAL, OWN_SECONDS, Endpoint, missing_variables
@@ -249,6 +249,7 @@ class Caller:
             "timeout": self._timeout,
             "max_retries": 0,
             **self._address(),
+            **unlogged(),
         }
 
     def explained(

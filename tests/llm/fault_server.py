@@ -216,8 +216,7 @@ def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> bool:
         return _send_events(handler, reply)
     try:
         handler.send_response(reply.status)
-        handler.send_header("Content-Type", "application/json")
-        for name, value in reply.headers.items():
+        for name, value in {"Content-Type": "application/json", **reply.headers}.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(reply.body)))
         handler.end_headers()
