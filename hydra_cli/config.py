@@ -111,6 +111,12 @@ def read_tasks(path: Path, known: Mapping[str, TaskSpec]) -> dict[str, TaskSpec]
     return {**known, **made}
 
 
+def given_keys(path: Path) -> dict[str, frozenset[str]]:
+    """The keys of each ``[tasks.NAME]`` table that the file holds."""
+    declared = declared_tasks(_parsed(path).get("tasks", {}))
+    return {str(name): frozenset(map(str, keys)) for name, keys in declared.items()}
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     import tomlkit
     from tomlkit.exceptions import ParseError

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from hydra_cli.core.tasks import TaskSpec
 
 LEAST_TOKENS, MOST_TOKENS = 32, 4000
 _SHARE = 0.05
@@ -59,6 +62,20 @@ class AnswerShape:
         if high == 1:
             return "texts of one line"
         return f"texts of {low} to {high} lines" if low < high else f"texts of {high} lines"
+
+
+def lengthened(spec: TaskSpec, shape: AnswerShape, fixed: Collection[str] = ()) -> TaskSpec:
+    """A task whose answers may have the lines and the tokens that its outputs turn out to need.
+
+    ``fixed`` are the keys that someone has written down.
+    """
+    multiline, tokens = spec.multiline, spec.answer_tokens
+    if "multiline" not in fixed:
+        multiline = multiline or shape.multiline
+    grown = multiline and not spec.multiline
+    if "answer_tokens" not in fixed and (grown or shape.typical_tokens > tokens):
+        tokens = max(tokens, shape.answer_tokens)
+    return replace(spec, multiline=multiline, answer_tokens=tokens)
 
 
 def line_count(text: str) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.answer_shape import AnswerShape, lengthened
 from hydra_cli.core.errors import (
     BudgetExceeded,
     DataError,
@@ -29,7 +30,7 @@ from hydra_cli.core.protocols import (
     TextEncoder,
 )
 from hydra_cli.core.statistics import DRAWS
-from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.tasks import PRESETS, TaskSpec
 from hydra_cli.evaluation.as_json import predictions_mapping
 from hydra_cli.evaluation.asking import Price as TokenPrice
 from hydra_cli.evaluation.engine import EvalPlan, run_task
@@ -94,8 +95,17 @@ class Material:
     train: Questions | None
 
 
-def read_files(files: TaskFiles, tasks: Mapping[str, TaskSpec], limits: DataLimits) -> Material:
-    """The files' questions; DataError where training and evaluated users overlap."""
+def read_files(
+    files: TaskFiles,
+    tasks: Mapping[str, TaskSpec],
+    limits: DataLimits,
+    given: Mapping[str, Collection[str]] | None = None,
+) -> Material:
+    """The files' questions; DataError where training and evaluated users overlap.
+
+    A task of texts that is no preset learns from its records whether answers have
+    more than one line, as at ingest, unless that is among its ``given`` keys.
+    """
     split = read_split(files.questions, files.outputs, tasks)
     questions = from_split(split)
     train = None
@@ -110,7 +120,21 @@ def read_files(files: TaskFiles, tasks: Mapping[str, TaskSpec], limits: DataLimi
                 f"{len(both)} users are both trained on and evaluated, first {both[0]!r}",
                 hint="users of the two splits must differ",
             )
+    if questions.task.kind == "generation" and PRESETS.get(questions.task.name) != questions.task:
+        task = as_long_as_its_records(
+            train or questions, (given or {}).get(questions.task.name, ())
+        )
+        questions = replace(questions, task=task)
+        train = train and replace(train, task=task)
     return Material(questions.limited(users=limits.users, queries=limits.queries), train)
+
+
+def as_long_as_its_records(questions: Questions, fixed: Collection[str]) -> TaskSpec:
+    """The task with answers of as many lines and tokens as its users' records have."""
+    shape = AnswerShape()
+    for records in questions.own_records().values():
+        shape.add(record.output for record in records)
+    return lengthened(questions.task, shape, fixed)
 
 
 def read_source(source: Source, settings: Settings, limits: DataLimits) -> list[Material]:
@@ -120,7 +144,7 @@ def read_source(source: Source, settings: Settings, limits: DataLimits) -> list[
             return [read_files(source, settings.tasks, limits)]
         case SuiteFolder(folder, names):
             files, tasks = suite_files(folder, names), suite_tasks(folder, settings.tasks)
-            return [read_files(each, tasks, limits) for each in files]
+            return [read_files(each, tasks, limits, suite_keys(folder)) for each in files]
         case StoreRecords(store, task, hold_out):
             return read_store(store, settings, task, hold_out=hold_out, limits=limits)
 
@@ -136,6 +160,14 @@ def suite_tasks(folder: Path, known: Mapping[str, TaskSpec]) -> Mapping[str, Tas
         return read_tasks(path, known)
     except UsageError as error:
         raise DataError(error.message, hint=error.hint) from error
+
+
+def suite_keys(folder: Path) -> Mapping[str, Collection[str]]:
+    """The keys that the folder's ``tasks.toml`` gives each of its tasks."""
+    from hydra_cli.config import given_keys
+
+    path = folder / "tasks.toml"
+    return given_keys(path) if path.is_file() else {}
 
 
 def suite_files(folder: Path, names: Sequence[str] = ()) -> list[TaskFiles]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from hydra_cli.core.answer_shape import AnswerShape
+from hydra_cli.core.answer_shape import AnswerShape, lengthened
 from hydra_cli.core.errors import UsageError
 from hydra_cli.core.recognition import (
     MAX_LABEL_LENGTH,
@@ -167,14 +167,7 @@ class TaskLearner:
         """Give answers the lines and the tokens that a known task's outputs turn out to need."""
         shape = self._shapes.setdefault(spec.name, AnswerShape())
         shape.add(outputs)
-        fixed = self._given.get(spec.name, ())
-        multiline, tokens = spec.multiline, spec.answer_tokens
-        if "multiline" not in fixed:
-            multiline = multiline or shape.multiline
-        grown = multiline and not spec.multiline
-        if "answer_tokens" not in fixed and (grown or shape.typical_tokens > tokens):
-            tokens = max(tokens, shape.answer_tokens)
-        self._keep(replace(spec, multiline=multiline, answer_tokens=tokens))
+        self._keep(lengthened(spec, shape, self._given.get(spec.name, ())))
 
     def _widen(self, spec: TaskSpec, outputs: Sequence[str]) -> None:
         numbers = {number for text in outputs if (number := number_of(text)) is not None}

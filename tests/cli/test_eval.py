@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from hydra_cli import __version__
 from hydra_cli.cli.app import app, run
+from hydra_cli.wiring import load_settings
+from hydra_cli.workflows import evaluate as workflow
 from tests.evaluation.helpers import TINY
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, error, tokens
 
@@ -251,6 +253,37 @@ marker = "article:"
 input_field = "text"
 output_field = "title"
 """
+
+
+@pytest.mark.parametrize(
+    ("declared", "lines"),
+    [
+        (HEADS, True),
+        (HEADS + "answer_tokens = 50\n", True),
+        (HEADS + "multiline = false\nanswer_tokens = 32\n", False),
+    ],
+)
+def test_a_suite_s_task_learns_from_records_whether_answers_have_lines(
+    declared: str, lines: bool, tmp_path: Path
+) -> None:
+    """As at ingest. An answer that is cut at its first line is no letter."""
+    folder = suite_with(tmp_path, declared)
+    for name in ("train", "dev"):
+        path = folder / "heads" / f"{name}_questions.json"
+        asked = json.loads(path.read_text("utf-8"))
+        for question in asked:
+            for record in question["profile"]:
+                record["title"] = record["title"][:20] + "\n\n" + "and so on " * 20
+        path.write_text(json.dumps(asked), "utf-8")
+    source = workflow.SuiteFolder(folder)
+    settings = load_settings(tmp_path / "store")
+    (found,) = workflow.read_source(source, settings, workflow.DataLimits())
+    assert found.questions.task.multiline is lines
+    assert (found.questions.task.answer_tokens > 32) is lines
+    if "= 50" in declared:
+        assert found.questions.task.answer_tokens == 50
+    assert found.train is not None
+    assert found.train.task == found.questions.task
 
 
 def test_a_suite_may_declare_its_tasks_and_the_report_names_the_command(
