@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -66,10 +66,11 @@ async def _chat(request: Request) -> Response:
     usage = {"prompt_tokens": 1204, "completion_tokens": 96, "total_tokens": 1300}
     if body.get("stream"):
         return StreamingResponse(_streamed(head, usage), media_type="text/event-stream")
+    replies = request.app.state.replies
     choices = [
         {
             "index": i,
-            "message": {"role": "assistant", "content": REPLIES[i % len(REPLIES)]},
+            "message": {"role": "assistant", "content": replies[i % len(replies)]},
             "finish_reason": "stop",
         }
         for i in range(int(body.get("n") or 1))
@@ -103,9 +104,10 @@ class Site:
 
 
 @contextmanager
-def provider() -> Iterator[str]:
-    """The base URL of the LLM."""
+def provider(replies: Sequence[str] = REPLIES) -> Iterator[str]:
+    """The base URL of an LLM that answers so."""
     app = Starlette(routes=[Route("/v1/chat/completions", _chat, methods=["POST"])])
+    app.state.replies = replies
     with listening(app) as url:
         yield f"{url}/v1"
 
@@ -116,9 +118,16 @@ def site(folder: Path, *, feedback: bool = True) -> Iterator[Site]:
     settings = {"encoder": HashEncoder(), "model": "openai/stub", "n": len(REPLIES), "k": 4}
     with Hydra.open(folder, **settings) as hydra:  # type: ignore[arg-type]
         hydra.ingest(*rows(), task="replies")
-        app = build(Service(hydra, ServeOptions(per_minute=0)))
-        table = app.state.endpoints
-        kept = tuple(one for one in table if feedback or one.path != "/v1/feedback")
-        app.state.endpoints = kept
-        with listening(app) as url:
-            yield Site(url, hydra, any(one.path == "/v1/feedback" for one in kept))
+        with serving(hydra, feedback=feedback) as found:
+            yield found
+
+
+@contextmanager
+def serving(hydra: Hydra, *, feedback: bool = True) -> Iterator[Site]:
+    """The server of an open ``Hydra``; without ``feedback`` it doesn't speak of it."""
+    app = build(Service(hydra, ServeOptions(per_minute=0)))
+    table = app.state.endpoints
+    kept = tuple(one for one in table if feedback or one.path != "/v1/feedback")
+    app.state.endpoints = kept
+    with listening(app) as url:
+        yield Site(url, hydra, any(one.path == "/v1/feedback" for one in kept))

@@ -1,0 +1,218 @@
+"""The server beside the LLM: latency, requests a second, processor time, memory.
+
+    python -m tests.benchmarks.bench_serve [--rounds N] [--many N] [--encoder NAME]
+
+Three processes beside this one, which makes the load: a stub LLM that answers at once, a
+bare pass-through in front of it (Starlette and httpx, 40 lines), and the server over a
+store of three users with 1,000 records each, a base and heads fitted. Pass-through, personal
+and bare requests take turns, after a round that isn't counted; ratios are of one round.
+Each query is new. Times hold the stub's own, which is below a millisecond. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from hydra_cli import Hydra
+from hydra_cli.config import Settings
+from hydra_cli.store.lance_store import LanceStore
+from hydra_cli.wiring import open_encoder
+from tests.benchmarks.bench_ask import ENGLISH, TASK, fill
+from tests.benchmarks.serve_processes import Running, home_of, running
+
+USERS = 3
+RECORDS = 1_000
+KINDS = ("bare", "plain", "personal")
+TOLD = {"bare": "bare proxy", "plain": "passed through", "personal": "personal"}
+
+
+@dataclass(slots=True)
+class Load:
+    """What a number of requests took."""
+
+    seconds: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    explained: list[dict[str, float]] = field(default_factory=list)
+    wall: float = 0.0
+    processor: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return len(self.seconds) / self.wall
+
+    @property
+    def processor_ms(self) -> float:
+        return 1000 * self.processor / len(self.seconds)
+
+
+def bodies(kind: str, *, stream: bool = False) -> Iterator[dict[str, Any]]:
+    """Requests without end: 40 English words, users by turns."""
+    rng = np.random.default_rng(11)
+    for number in itertools.count():
+        query = " ".join(rng.choice(ENGLISH, 40)) + f" {number}"
+        model = "hydra/openai/stub" if kind == "personal" else "openai/stub"
+        body = {"model": model, "messages": [{"role": "user", "content": query}]}
+        if kind == "personal":
+            body["user"] = f"u{number % USERS}"
+        yield {**body, "stream": True} if stream else body
+
+
+async def drive(
+    server: Running, asked: Iterator[dict[str, Any]], count: int, clients: int, explain: bool
+) -> Load:
+    """``count`` requests, ``clients`` at a time; RuntimeError where one isn't answered."""
+    load = Load()
+    todo = iter(range(count))
+    headers = {"x-hydra-explain": "1"} if explain else {}
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for _ in todo:
+            body = next(asked)
+            start = time.perf_counter()
+            async with session.post(server.url, json=body, headers=headers) as answer:
+                await answer.content.readany()
+                load.first.append(time.perf_counter() - start)
+                rest = await answer.read()
+                load.seconds.append(time.perf_counter() - start)
+                if answer.status != 200:
+                    raise RuntimeError(f"{answer.status}: {rest[:500]!r}")
+                del rest
+
+    before, start = server.processor(), time.perf_counter()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+    load.wall = time.perf_counter() - start
+    load.processor = server.processor() - before
+    return load
+
+
+async def stages(server: Running, asked: Iterator[dict[str, Any]], count: int) -> Load:
+    """One at a time, with the seconds of each stage as the answer explains them."""
+    load = Load()
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        for _ in range(count):
+            headers = {"x-hydra-explain": "1"}
+            async with session.post(server.url, json=next(asked), headers=headers) as answer:
+                told = await answer.json()
+            load.explained.append(told["hydra"]["explain"]["seconds"])
+    return load
+
+
+def percentiles(seconds: Sequence[float]) -> str:
+    p50, p95 = np.percentile(1000 * np.array(seconds), [50, 95])
+    return f"{p50:.0f} | {p95:.0f}"
+
+
+def prepare(folder: Path, encoder_name: str) -> None:
+    """Users of 1,000 records, their vectors stored, a base and heads fitted."""
+    store = LanceStore.open(folder, create=True)
+    encoder = open_encoder(Settings(store=folder, encoder=encoder_name))
+    for user in range(USERS):
+        fill(store, encoder, f"u{user}", RECORDS)
+    with Hydra.open(folder, encoder=encoder_name) as hydra:
+        hydra.fit(task=TASK.name)
+
+
+def load_of(requests: Iterator[dict[str, Any]], server: Running, count: int, clients: int) -> Load:
+    return asyncio.run(drive(server, requests, count, clients, explain=False))
+
+
+def by_turns(servers: dict[str, Running], rounds: int) -> dict[str, list[Load]]:
+    """Fifty clients on each, in rounds."""
+    asked = {kind: bodies(kind) for kind in KINDS}
+    counts = {"bare": 400, "plain": 400, "personal": 150}
+    found: dict[str, list[Load]] = {kind: [] for kind in KINDS}
+    for number in range(rounds + 1):
+        for kind in KINDS:
+            load = load_of(asked[kind], servers[kind], counts[kind], 50)
+            if number:
+                found[kind].append(load)
+    return found
+
+
+def ones(servers: dict[str, Running], count: int) -> None:
+    """A single client: whole answers, the first byte of streams, stages."""
+    print("| 1 client, ms | p50 | p95 |\n|---|---|---|")
+    for kind in KINDS:
+        load_of(bodies(kind), servers[kind], 12, 1)
+        load = load_of(bodies(kind), servers[kind], count, 1)
+        print(f"| {TOLD[kind]}, whole answer | {percentiles(load.seconds)} |")
+    for kind in KINDS:
+        load_of(bodies(kind, stream=True), servers[kind], 3, 1)
+        load = load_of(bodies(kind, stream=True), servers[kind], count // 2, 1)
+        print(f"| {TOLD[kind]}, a stream's first byte | {percentiles(load.first)} |")
+    told = asyncio.run(stages(servers["personal"], bodies("personal"), count // 2)).explained
+    for stage in dict.fromkeys(name for one in told for name in one):
+        print(f"| personal, {stage} | {percentiles([one.get(stage, 0.0) for one in told])} |")
+
+
+def fifty(found: dict[str, list[Load]]) -> None:
+    """The table of the rounds, ratios beside the bare proxy of the same round."""
+    print(
+        "\n| 50 clients | requests a second | p50 ms | p95 ms | processor ms a request "
+        "| processor beside bare |\n|---|---|---|---|---|---|"
+    )
+    for kind in KINDS:
+        loads = found[kind]
+        rate = statistics.median(load.rate for load in loads)
+        used = statistics.median(load.processor_ms for load in loads)
+        ratio = statistics.median(
+            load.processor_ms / other.processor_ms
+            for load, other in zip(loads, found["bare"], strict=True)
+        )
+        waited = percentiles([second for load in loads for second in load.seconds])
+        print(f"| {TOLD[kind]} | {rate:.0f} | {waited} | {used:.1f} | {ratio:.1f}x |")
+
+
+def memory(server: Running, many: int) -> None:
+    """What the server holds while personal and passed-through requests take turns."""
+    personal, plain = bodies("personal"), bodies("plain")
+    print("\n| requests so far | MiB |\n|---|---|")
+    print(f"| 0 (after all of the above) | {server.memory():.0f} |")
+    steps = 5
+    for step in range(1, steps + 1):
+        load_of(personal, server, many // steps // 2, 50)
+        load_of(plain, server, many // steps // 2, 50)
+        print(f"| {step * many // steps:,} | {server.memory():.0f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ones", type=int, default=100, help="requests of the single client")
+    parser.add_argument("--many", type=int, default=1_000, help="requests of the memory's table")
+    parser.add_argument("--encoder", default=Settings(store=Path()).encoder)
+    parser.add_argument("--store", help="made there, or found there ready (default: thrown away)")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = options.store or stack.enter_context(tempfile.TemporaryDirectory())
+        if not Path(folder, "heads").is_dir():
+            prepare(Path(folder), options.encoder)
+        llm = stack.enter_context(running("stub"))
+        environment = home_of(Path(folder), llm.port)
+        ours = stack.enter_context(running("served", folder, options.encoder, **environment))
+        theirs = stack.enter_context(running("bare", llm.url))
+        print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
+        servers = {"bare": theirs, "plain": ours, "personal": ours}
+        ones(servers, options.ones)
+        fifty(by_turns(servers, options.rounds))
+        memory(ours, options.many)
+
+
+if __name__ == "__main__":
+    main()
