@@ -80,6 +80,10 @@ def read(content: bytes) -> ChatBody:
     _refuse_other_protocols(raw)
     target = target_of(raw.get("model"))
     _check_messages(raw.get("messages"))
+    for name in ("response_format", "audio"):
+        _typed(raw, name, dict)
+    for name in ("tools", "functions", "modalities"):
+        _typed(raw, name, list)
     options = _typed(raw, "stream_options", dict) or {}
     return ChatBody(
         raw,
@@ -150,7 +154,7 @@ def _why_not(raw: Mapping[str, Any]) -> str | None:
         return "a response_format was asked for"
     if raw.get("logprobs") or raw.get("top_logprobs"):
         return "logprobs were asked for"
-    if raw.get("audio") or set(raw.get("modalities") or ()) - {"text"}:
+    if raw.get("audio") or any(kind != "text" for kind in raw.get("modalities") or ()):
         return "something else than text was asked for"
     if any(part.get("type") != "text" for message in messages for part in _parts(message)):
         return "the messages hold images, audio or files"
@@ -235,7 +239,7 @@ def _wishes(raw: Mapping[str, Any]) -> Wishes:
 def _typed(raw: Mapping[str, Any], name: str, kind: type) -> Any:
     value = raw.get(name)
     if value is not None and not isinstance(value, kind):
-        told = {bool: "true or false", dict: "an object"}[kind]
+        told = {bool: "true or false", dict: "an object", list: "a list"}[kind]
         raise wrong(name, f"must be {told}")
     return value
 
