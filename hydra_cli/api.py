@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hydra_cli.workflows.pricing import Price
     from hydra_cli.workflows.rank import Examples, Ranking
     from hydra_cli.workflows.reindex import Reindexed
+    from hydra_cli.workflows.stats import Fared
 
 
 class Hydra(Warm):
@@ -604,6 +605,12 @@ class Hydra(Warm):
     ) -> list[Feedback]:
         """The feedback in effect, of a user or of everyone, on the newest answers first."""
         return self.store.answer_log.feedback(user, task=task, limit=limit)
+
+    def stats(self, user: str | None = None) -> list[Fared]:
+        """How each user's answers fared, or one user's week by week."""
+        from hydra_cli.workflows.stats import stats
+
+        return stats(self.store, user)
 
     # -- evaluating
 

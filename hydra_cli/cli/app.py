@@ -28,6 +28,7 @@ from hydra_cli.cli import (
     models,
     reindex,
     serve,
+    stats,
     users,
 )
 from hydra_cli.cli.value_names import NamedValues
@@ -71,6 +72,7 @@ app.command(rich_help_panel=_JOB)(ingest.ingest)
 app.command(rich_help_panel=_JOB)(fit.fit)
 app.command(rich_help_panel=_JOB)(ask.ask)
 app.command(rich_help_panel=_JOB)(feedback.feedback)
+app.command(rich_help_panel=_JOB)(stats.stats)
 app.command("eval", rich_help_panel=_JOB)(evaluate.evaluate)
 app.command(rich_help_panel=_JOB)(demo.demo)
 app.command(rich_help_panel=_JOB)(serve.serve)

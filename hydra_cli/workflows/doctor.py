@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_cli.core.errors import HydraError, NotFound
+from hydra_cli.store import doctor_feedback as feedback
 from hydra_cli.store import doctor_files as files
 from hydra_cli.store import doctor_tables as tables
 from hydra_cli.store.errors import store_errors
@@ -46,6 +47,7 @@ def examine(root: Path) -> Examination:
         found += files.check_work(folder)
         found += _check_settings(folder)
         found += files.check_answers(folder)
+        found += feedback.check_feedback(folder)
     return Examination(tuple(found))
 
 

@@ -22,7 +22,7 @@ from hydra_cli.modeling.factorized import listwise
 from hydra_cli.modeling.factorized.lists import soft_targets
 from hydra_cli.modeling.factorized.listwise import Floats, ItemList
 
-PRECISIONS = (10.0, 40.0, 160.0)
+PRECISIONS = (20.0, 100.0)
 """Prior precisions of the move, per feature of unit scale; that of none stands beside them."""
 ACCEPTED, REJECTED = 0.3, 0.5
 """What the weak words weigh beside an edit or a choice."""
