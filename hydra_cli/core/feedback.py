@@ -115,6 +115,7 @@ class Feedback:
     distance: int | None = None
     words: int = 0
     has_record: bool = False
+    model: str | None = None
     recipe: str = field(default="", repr=False)
     feature_set: str = field(default="", repr=False)
     features: tuple[tuple[float, ...], ...] = field(default=(), repr=False)

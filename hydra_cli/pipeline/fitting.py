@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from hydra_cli.core.feedback import Feedback
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, Recipe, Scorer, TextEncoder
 from hydra_cli.core.records import History, TrainingExample, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Gate
+from hydra_cli.pipeline.live_outcomes import live_outcomes
 from hydra_cli.pipeline.outcomes import outcomes_of, with_many_answers
 from hydra_cli.pipeline.supervision import (
     SupervisionPlan,
@@ -158,7 +160,8 @@ class Trained:
 class Fitting:
     """One recipe on one task. ``chat`` None makes and judges by the histories alone.
 
-    ``earlier`` is what an LLM told before, which then goes on judging.
+    ``earlier`` is what an LLM told before, which then goes on judging. ``said_by``
+    gives a user's feedback on this task, which the gate counts.
     """
 
     recipe: Recipe
@@ -170,6 +173,7 @@ class Fitting:
     progress: Progress
     earlier: Earlier | None = None
     usage: Usage = field(default_factory=Usage)
+    said_by: Callable[[str], Sequence[Feedback]] = lambda user: ()
 
     @property
     def evidence(self) -> str:
@@ -279,12 +283,20 @@ class Fitting:
             if self._by_earlier and self.earlier is not None:
                 own = self.earlier.own(one.user, trained.outcomes, name)
             others = [outcome for outcome in trained.outcomes if outcome.user != name]
-            gate = gates[one.user] = self._gate(own, others)
+            # They are in the log: the card keeps those of held-out records alone.
+            live = self._live(one, name)
+            gate = gates[one.user] = self._gate([*own, *live], others)
             if (head := heads.get(one.user)) is not None:
                 held = {"outcomes": [dict(outcome.quality) for outcome in own]}
                 card = replace(head.card, gate=gate.card, held_out=held)
                 judged[one.user] = Weights(card, head.tensors)
         return judged, gates
+
+    def _live(self, split: Split, name: str) -> list[Outcome]:
+        """What feedback says, but for that which is a held-out record: it judges already."""
+        held = {example.context.query.id for example in split.held}
+        said = [one for one in self.said_by(split.user) if one.record not in held]
+        return live_outcomes(said, self.task, model=self.evidence, name=name)
 
     @property
     def _by_earlier(self) -> bool:

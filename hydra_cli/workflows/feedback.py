@@ -150,6 +150,7 @@ def _said(
         distance=None if kept is None else word_edits(answer.text, kept),
         words=len(answer.text.split()),
         has_record=kind == "edit",
+        model=answer.model,
         recipe=answer.recipe,
         feature_set=answer.feature_set,
         features=tuple(one.features for one in answer.candidates),

@@ -135,6 +135,7 @@ def fit(
     base = None if plan.new_base else load_base(store.weights, task, recipe, encoder)
     earlier = None if chat else earlier_of(store.weights, targets, task, recipe, encoder)
     run = Fitting(recipe, task, encoder, labels, plan, chat, progress, earlier)
+    run.said_by = lambda user: store.answer_log.feedback(user, task=task.name)
     seconds = {}
     start = time.perf_counter()
     changed = base is None
