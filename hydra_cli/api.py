@@ -512,10 +512,16 @@ class Hydra(Warm):
         task: str | None = None,
         **plan: Any,
     ) -> Ranking:
-        """Answers that you have, in the order of this user's adapter; no LLM is asked."""
+        """Answers that you have, in the order of this user's adapter; no LLM is asked.
+
+        What was chosen is kept as an answer, ``feedback(ranking.answer.id)``.
+        """
         from hydra_cli.workflows.rank import rank
 
-        return rank(self.draft(text, user=user, task=task, **{"n": 1, **plan}), drafts)
+        found = rank(self.draft(text, user=user, task=task, **{"n": 1, **plan}), drafts)
+        if found.answer.candidates:
+            self.keep(found.answer)
+        return found
 
     def warm_up(self) -> None:
         """Load what the first query would wait for.

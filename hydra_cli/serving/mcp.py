@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 INSTRUCTIONS = (
     "hydra-pers knows how each user writes and decides. Before you answer for a user, call "
     "personal_examples with the query and follow the examples. If you are unsure, write several "
-    "drafts and let rank_drafts pick."
+    "drafts and let rank_drafts pick. Once you know what the user made of the answer, call "
+    "record_feedback."
 )
 _TOOLS = {tool.name: tool for tool in TOOLS}
 
@@ -102,7 +103,7 @@ def _described(tool: Tool) -> types.Tool:
         description=tool.about,
         input_schema=tool.schema,
         annotations=types.ToolAnnotations(
-            title=tool.title, read_only_hint=True, open_world_hint=False
+            title=tool.title, read_only_hint=tool.reads, open_world_hint=False
         ),
     )
 

@@ -15,6 +15,7 @@ from hydra_cli.shown import words
 
 if TYPE_CHECKING:
     from hydra_cli.api import Hydra
+    from hydra_cli.core.feedback import KeptAnswer
     from hydra_cli.core.records import Record, Scored
     from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.core.verdicts import Stage, Standing
@@ -86,6 +87,8 @@ class Tool:
     parameters: Mapping[str, Schema]
     required: tuple[str, ...]
     run: Callable[[Hydra, str | None, Arguments], dict[str, Any]]
+    reads: bool = True
+    """Whether it changes nothing of what the user's next answers are made from."""
 
     @property
     def schema(self) -> Schema:
@@ -144,8 +147,47 @@ def _rank_drafts(hydra: Hydra, user: str | None, given: Arguments) -> dict[str, 
         "text": found.text,
         "order": [place + 1 for place in found.order],
         "scores": list(found.scores),
+        "answer_id": found.answer.id,
         "adapter": {"on": found.on, "told": _told(found.standing, found.task, "adapt")},
     }
+
+
+VERDICTS = ("accept", "reject", "choose", "edit")
+
+
+def _record_feedback(hydra: Hydra, user: str | None, given: Arguments) -> dict[str, Any]:
+    answer_id, verdict = given.text("answer_id"), given.text("verdict")
+    text = given.maybe_text("text")
+    given.end()
+    if verdict not in VERDICTS:
+        raise UsageError(f"`verdict` must be one of {', '.join(VERDICTS)}")
+    if (text is None) == (verdict in ("choose", "edit")):
+        raise UsageError("`text` belongs to the verdicts choose and edit, and they need it")
+    user = _whose(hydra, user) or hydra.settings.user
+    said: dict[str, Any] = {verdict: True}
+    if verdict == "choose":
+        said["choose"] = _chosen(hydra, hydra.answer(answer_id, user=user), text or "")
+    elif verdict == "edit":
+        said["edit"] = text
+    done = hydra.feedback(answer_id, user=user, **said)
+    return {
+        "feedback_id": done.feedback.id,
+        "answer_id": done.feedback.answer,
+        "user": done.feedback.user,
+        "kind": done.feedback.kind,
+        "replaced": done.replaced.id if done.replaced else None,
+        "learned": done.learned,
+    }
+
+
+def _chosen(hydra: Hydra, answer: KeptAnswer, text: str) -> int:
+    """Which of the answer's candidates it is, from 1; UsageError where it is none of them."""
+    texts = [candidate.text for candidate in answer.candidates]
+    read = hydra.settings.spec(answer.task).parse(text, answer.labels)
+    for wanted in (text.strip(), read):
+        if wanted in texts:
+            return texts.index(wanted) + 1
+    raise UsageError("`text` is none of that answer's candidates", hint="`edit` takes any text")
 
 
 def _told(standing: Standing, task: TaskSpec, stage: Stage) -> str:
@@ -201,5 +243,24 @@ TOOLS: tuple[Tool, ...] = (
         },
         required=("query", "drafts"),
         run=_rank_drafts,
+    ),
+    Tool(
+        name="record_feedback",
+        title="Say what became of an answer",
+        about=(
+            "What the user made of an answer, named by the `answer_id` of rank_drafts or of a chat "
+            "completion: `accept` (used as it was), `reject`, `choose` (another candidate was "
+            "used: its `text`), `edit` (the `text` that the user made of it). The user's next "
+            "answers heed it; a second word on an answer replaces the first."
+        ),
+        parameters={
+            "answer_id": {"type": "string"},
+            "verdict": {"type": "string", "enum": list(VERDICTS)},
+            "text": {"type": "string", "description": "For choose and edit."},
+            "user": _WHO["user"],
+        },
+        required=("answer_id", "verdict"),
+        run=_record_feedback,
+        reads=False,
     ),
 )

@@ -6,13 +6,15 @@ No LLM of ours is asked; history, reranker and adapter are those that ``ask`` us
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra_cli.core.errors import UsageError
-from hydra_cli.core.records import Candidate, Query, Record, Scored
+from hydra_cli.core.protocols import Completion
+from hydra_cli.core.records import Answer, Candidate, Query, Record, Scored, Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.core.verdicts import Standing
 from hydra_cli.pipeline.answering import Draft
+from hydra_cli.workflows.ask import Answering, Stopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Ranking:
 
     A draft that names no label of a closed task has no score. Where the gate has the
     adapter off (``on``), its scores decide nothing: ``order`` is the one given.
+    ``answer`` is the same as an answer that feedback can be given on.
     """
 
     query: Query
@@ -40,6 +43,7 @@ class Ranking:
     order: tuple[int, ...]
     on: bool
     standing: Standing
+    answer: Answer
 
     @property
     def text(self) -> str:
@@ -62,7 +66,10 @@ def rank(drafted: Draft, drafts: Sequence[str]) -> Ranking:
     if empty:
         raise UsageError(f"draft {empty[0]} is empty")
     given = [Candidate(text.strip(), place) for place, text in enumerate(drafts)]
-    found = drafted.personal.scorer.adapt(drafted.context, drafted.evidence, given)
+    answer = _answer(drafted, given)
+    found: Sequence[Scored[Candidate]] = answer.candidates
+    if not drafted.personal.adapt:
+        found = drafted.personal.scorer.adapt(drafted.context, drafted.evidence, given)
     scores = _of_drafts(drafted, given, found)
     order = list(range(len(given)))
     if drafted.personal.adapt:
@@ -75,6 +82,25 @@ def rank(drafted: Draft, drafts: Sequence[str]) -> Ranking:
         tuple(order),
         drafted.personal.adapt,
         drafted.personal.standing,
+        _of_the_drafts_alone(drafted, answer),
+    )
+
+
+def _answer(drafted: Draft, given: Sequence[Candidate]) -> Answer:
+    """The answer, had the LLM drawn these."""
+    steps = Answering(drafted, "", Stopwatch())
+    steps.take(Completion(tuple(c.text for c in given), (None,) * len(given), Usage()))
+    return steps.answer
+
+
+def _of_the_drafts_alone(drafted: Draft, answer: Answer) -> Answer:
+    """Without labels that no draft names, and without a word on which LLM drew it and how."""
+    named = [scored for scored in answer.candidates if scored.item.sample is not None]
+    return replace(
+        answer,
+        text=drafted.text_of(named) if named else "",
+        candidates=tuple(named),
+        details={**answer.details, "model": None, "greedy": ""},
     )
 
 

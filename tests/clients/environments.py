@@ -78,7 +78,7 @@ def _borrow(made: Path) -> None:
 def _fetch(command: list[str], cwd: Path | None = None) -> None:
     try:
         done = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, timeout=280, check=False
+            command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
         )
     except subprocess.TimeoutExpired:
         pytest.skip("the registry is too slow")

@@ -11,7 +11,7 @@ import pytest
 from tests.clients.conftest import MODEL, Facts, Place
 from tests.clients.environments import node_with, python_with
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 HERE = Path(__file__).parent
 PERSONAL = f"hydra/{MODEL}"
 SAID = "the LLM says: Is the lamp safe?"

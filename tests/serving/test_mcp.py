@@ -83,6 +83,9 @@ def test_a_model_finds_the_tools(using: Using) -> None:
         annotations = found["personal_examples"].annotations
         assert annotations is not None
         assert annotations.read_only_hint
+        feedback = found["record_feedback"].annotations
+        assert feedback is not None
+        assert feedback.read_only_hint is False
 
     using(talk)
 
@@ -142,6 +145,67 @@ def test_bad_arguments_are_told_in_a_line(
     using: Using, name: str, arguments: dict[str, Any], said: str
 ) -> None:
     assert said in failure(using, name, arguments)
+
+
+def ranked(using: Using, user: str) -> dict[str, Any]:
+    drafts = ["It is a matter of taste, I suppose.", f"{user} says the spoon is."]
+    asked = {"query": "Is the spoon safe?", "drafts": drafts, "user": user}
+    result = using(lambda client: client.call_tool("rank_drafts", asked))
+    found: dict[str, Any] = result.structured_content
+    return found
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text"),
+    [
+        ("accept", None),
+        ("reject", None),
+        ("choose", "It is a matter of taste, I suppose."),
+        ("edit", "mia says the spoon is, and so is the fork."),
+    ],
+)
+def test_feedback_on_a_choice_is_heeded(
+    using: Using, hydra: Hydra, verdict: str, text: str | None
+) -> None:
+    said = {"answer_id": ranked(using, "mia")["answer_id"], "verdict": verdict, "user": "mia"}
+    said |= {"text": text} if text else {}
+    found = using(lambda client: client.call_tool("record_feedback", said)).structured_content
+    assert found["kind"] == verdict
+    assert found["user"] == "mia"
+    newest = hydra.feedbacks("mia")[0]
+    assert newest.id == found["feedback_id"]
+    assert newest.kind == verdict
+    hydra.undo_feedback(said["answer_id"], user="mia")
+
+
+def test_feedback_names_no_answer_of_another_user(using: Using) -> None:
+    said = {"answer_id": ranked(using, "mia")["answer_id"], "verdict": "accept", "user": "tom"}
+    foreign = failure(using, "record_feedback", said)
+    unknown = failure(using, "record_feedback", {**said, "answer_id": "ans_" + "0" * 26})
+    assert foreign.replace(said["answer_id"], "") == unknown.replace("ans_" + "0" * 26, "")
+    bound = Asker(key="k1", user="tom")
+    own = {"answer_id": said["answer_id"], "verdict": "accept"}
+    assert failure(using, "record_feedback", own, asker=bound) == foreign
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"verdict": "praise"}, "must be one of accept, reject, choose, edit"),
+        ({"verdict": "edit"}, "they need it"),
+        ({"verdict": "accept", "text": "x"}, "belongs to the verdicts"),
+        ({"verdict": "choose", "text": "never drafted"}, "none of that answer's candidates"),
+        ({"verdict": "accept", "answer_id": "../x"}, "no answer '../x' is kept"),
+        ({"verdict": "edit", "text": " "}, ""),
+    ],
+)
+def test_feedback_that_makes_no_sense_is_refused(
+    using: Using, hydra: Hydra, wrong: dict[str, str], said: str
+) -> None:
+    asked = {"answer_id": ranked(using, "mia")["answer_id"], "user": "mia", **wrong}
+    before = len(hydra.feedbacks("mia"))
+    assert said in failure(using, "record_feedback", asked)
+    assert len(hydra.feedbacks("mia")) == before
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,18 @@ def test_the_draft_in_the_users_words_wins_without_an_llm(hydra: Hydra) -> None:
     assert found.drafts == tuple(DRAFTS)
 
 
+def test_what_was_chosen_is_an_answer_that_feedback_can_be_given_on(hydra: Hydra) -> None:
+    found = hydra.rank("Is the spoon safe?", DRAFTS, user="mia")
+    kept = hydra.answer(found.answer.id, user="mia")
+    assert kept.text == DRAFTS[1]
+    assert [candidate.text for candidate in kept.candidates] == DRAFTS[::-1]
+    assert kept.model is None
+    assert not kept.known
+    assert hydra.feedback(kept.id, choose=2, user="mia").learned
+    with pytest.raises(NotFound):
+        hydra.feedback(kept.id, accept=True, user="tom")
+
+
 def test_the_order_of_the_list_changes_no_winner(hydra: Hydra) -> None:
     turned = hydra.rank("Is the spoon safe?", DRAFTS[::-1], user="mia")
     assert turned.text == DRAFTS[1]
