@@ -57,6 +57,7 @@ def serve(
     Example: hydra-pers serve --model openai/gpt-4o-mini
     """
     import time
+    from signal import SIGINT
 
     start = time.perf_counter()
     check_extra()
@@ -81,7 +82,7 @@ def serve(
                 store, create=False, progress=bar, on_note=say, model=model, encoder=encoder
             )
             keys = open_api_keys(hydra.settings)
-            check_reach(listener.getsockname()[0], keys)
+            check_reach(listener.getsockname()[0], options.hosts, keys)
             hydra.async_chat()  # an unknown model or a missing key is told before all else
             bar.clear()
             base = base_url(host, listener.getsockname()[1])
@@ -98,8 +99,9 @@ def serve(
                 sys.stdout.flush()
 
         with hydra:
-            stopped = run(Service(hydra, options), listener, on_ready=ready)
-    end(stopped.signal, at_once=stopped.at_once)
+            stopped_by = run(Service(hydra, options), listener, on_ready=ready)
+    if stopped_by == SIGINT:  # a SIGTERM that was heeded is a success
+        raise KeyboardInterrupt
 
 
 def check_extra() -> None:
@@ -160,17 +162,19 @@ def given_host(text: str) -> str:
     return text
 
 
-def check_reach(address: str, keys: ApiKeys) -> None:
+def check_reach(address: str, hosts: tuple[str, ...], keys: ApiKeys) -> None:
     """UsageError where others could reach a server that asks nobody for a key."""
     from hydra_cli.core.errors import UsageError
     from hydra_cli.serving.access import is_loopback
 
-    if not is_loopback(address) and not keys.any_made:
-        raise UsageError(
-            f"at {address} others can reach the server, and the store has no keys",
-            hint="`hydra-pers keys add --trusted` makes one for an application, "
-            "--user NAME for a person",
-        )
+    if keys.any_made or (is_loopback(address) and not hosts):
+        return
+    where = f"at {address}" if not is_loopback(address) else f"as {hosts[0]}"
+    raise UsageError(
+        f"{where} others can reach the server, and the store has no keys",
+        hint="`hydra-pers keys add --trusted` makes one for an application, "
+        "--user NAME for a person",
+    )
 
 
 def about(hydra: Hydra, keys: ApiKeys, base: str) -> list[str]:
@@ -193,15 +197,3 @@ def about(hydra: Hydra, keys: ApiKeys, base: str) -> list[str]:
         f"base URL: {base}",
         f"in a client: OPENAI_BASE_URL={base} OPENAI_API_KEY={key}, model {name}{user}",
     ]
-
-
-def end(signal: int | None, *, at_once: bool) -> None:
-    """A SIGTERM that was drained is a success; Ctrl-C ends as it does everywhere."""
-    import os
-    from signal import SIGINT
-
-    if at_once:  # threads that still work would be waited for
-        sys.stderr.flush()
-        os._exit(130 if signal == SIGINT else 143)
-    if signal == SIGINT:
-        raise KeyboardInterrupt

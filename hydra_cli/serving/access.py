@@ -12,6 +12,7 @@ from hydra_cli.serving.errors import ApiError
 if TYPE_CHECKING:
     from hydra_cli.store.api_keys import ApiKeys
 
+_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _ASKS = {"WWW-Authenticate": "Bearer"}
 
 
@@ -31,7 +32,8 @@ class Access:
     def asker(self, headers: Mapping[str, str], client: str | None) -> Asker:
         """Who sends this request; ApiError 401 for whom the door stays shut."""
         if not self.asks_for_keys:
-            if is_loopback(client):
+            # Through a proxy everybody comes from this machine.
+            if is_loopback(client) and not any(name in headers for name in _PROXIES):
                 return Asker()
             raise ApiError(
                 401, "without keys this server answers its own machine alone", code="no_keys"

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hydra_cli.serving import chat, embeddings, histories, mcp, page, status
+from hydra_cli.serving import chat, embeddings, histories, mcp, opinions, page, status
 from hydra_cli.serving.door import Door
 from hydra_cli.serving.endpoints import Endpoint
 from hydra_cli.serving.errors import ApiError
@@ -29,6 +29,7 @@ def endpoints() -> tuple[Endpoint, ...]:
         *status.ENDPOINTS,
         *histories.ENDPOINTS,
         *embeddings.ENDPOINTS,
+        *opinions.ENDPOINTS,
         *mcp.ENDPOINTS,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -45,8 +46,11 @@ def bound(options: ServeOptions) -> socket.socket:
     return made
 
 
-def run(service: Service, listener: socket.socket, *, on_ready: Callable[[], None]) -> Stopped:
-    """Serve until a signal: requests under way end, new ones are refused, a second one ends all."""
+def run(service: Service, listener: socket.socket, *, on_ready: Callable[[], None]) -> int | None:
+    """Serve until a signal, which is returned: requests under way end, new ones are refused.
+
+    A second signal ends the process at once.
+    """
     _log_lines()
     server = _Server(
         uvicorn.Config(
@@ -63,15 +67,7 @@ def run(service: Service, listener: socket.socket, *, on_ready: Callable[[], Non
         on_ready,
     )
     server.run(sockets=[listener])
-    return server.stopped
-
-
-class Stopped:
-    """How a server came to its end."""
-
-    signal: int | None = None
-    at_once: bool = False
-    """A second signal came while requests were still under way."""
+    return server.stopped_by
 
 
 class _Server(uvicorn.Server):
@@ -79,7 +75,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self.stopped = Stopped()
+        self.stopped_by: int | None = None
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -88,9 +84,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            self.force_exit = self.stopped.at_once = True
-            return
-        self.stopped.signal, self.should_exit = sig, True
+            # Threads and calls would be waited for; what is stored is whole at any moment.
+            os._exit(128 + sig)
+        self.stopped_by, self.should_exit = sig, True
         if under_way := len(self.server_state.tasks):
             log.warning(
                 "%s: %d under way are answered first; once more ends them",
@@ -112,8 +108,6 @@ class _OneLine(logging.Formatter):
 
 
 def _log_lines() -> None:
-    import os
-
     handler = logging.StreamHandler(sys.stderr)
     if not os.environ.get("HYDRA_PERS_TRACEBACK"):
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))

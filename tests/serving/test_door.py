@@ -43,6 +43,9 @@ def test_without_keys_this_machine_alone_is_answered(service: Service, client: T
     told = {"X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
     assert code_of(far.get(MODELS, headers=told)) == (401, "no_keys")
     assert far.get("/healthz").status_code == 200
+    for mark in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+        through = client.get(MODELS, headers={mark: "127.0.0.1"})
+        assert code_of(through) == (401, "no_keys"), "everybody comes from a proxy's machine"
 
 
 def test_a_key_is_asked_for_from_the_first_one_on_and_a_revoked_one_is_worthless(

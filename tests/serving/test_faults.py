@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +107,8 @@ def test_a_second_ctrl_c_ends_at_once(provider: Provider, options: tuple[str, ..
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
         provider.free.set()
-        with suppress(httpx.TransportError):  # it hung up, or had a word left
-            assert waiting.result(60).status_code == 500
+        with pytest.raises(httpx.TransportError):
+            waiting.result(60)
     assert process.returncode == 130
     assert "Traceback" not in err
 

@@ -90,6 +90,7 @@ def test_others_are_served_with_keys_alone(capsys: pytest.CaptureFixture[str]) -
     code, err = refused(["--port", "0", "--host", "0.0.0.0"], capsys)
     assert code == 2
     assert "hydra-pers keys add --trusted" in err
+    assert refused(["--port", "0", "--allow-host", "hydra.example"], capsys)[0] == 2
     assert run(["keys", "add", "--trusted"]) == 0
     with served("--host", "0.0.0.0") as (_, base), pytest.raises(HTTPError) as refusal:
         get(f"{base}/models")
