@@ -23,6 +23,8 @@ from hydra_cli.serving.asker import Asker
 from hydra_cli.serving.mcp import tools_server
 from hydra_cli.serving.service import ServeOptions, Service
 from hydra_cli.serving.tools import MOST_DRAFTS
+from hydra_cli.store.api_keys import ApiKeys
+from hydra_cli.store.folder import StoreFolder
 from tests.serving.listening import listening
 from tests.test_api import rows
 
@@ -403,3 +405,28 @@ def test_what_is_no_message_is_refused_and_the_server_goes_on(address: str) -> N
         assert 400 <= posted(address, wrong).status_code < 500, wrong
     assert httpx.get(f"{address}/mcp", timeout=60).status_code == 405
     assert posted(address, called("mia")).status_code == 200
+
+
+def test_a_key_asks_for_its_own_user_and_nobody_else_comes_in(home: Path) -> None:
+    with Hydra.open(home, encoder=HashEncoder(), chat=ScriptedChat(nobody)) as opened:
+        opened.ingest(*rows("mia"), *rows("tom"), task="replies")
+        keys = ApiKeys(StoreFolder(home))
+        (bound, own), (_, trusted) = keys.add(user="tom"), keys.add(user=None)
+        with listening(build(Service(opened, ServeOptions()))) as address:
+
+            def asked(text: str, user: str | None) -> Any:
+                return posted(address, called(user), authorization=f"Bearer {text}")
+
+            assert posted(address, called("mia")).status_code == 401
+            assert asked(own, None).json()["result"]["structuredContent"]["user"] == "tom"
+            refused = asked(own, "mia").json()["result"]
+            assert refused["isError"]
+            assert refused["content"][0]["text"] == "this key isn't for user 'mia'"
+            found = asked(trusted, "mia").json()["result"]
+            assert found["structuredContent"]["user"] == "mia"
+            page = {"authorization": f"Bearer {own}", "origin": "https://pages.example"}
+            assert posted(address, called(None), **page).status_code == 403
+            rebound = {"authorization": f"Bearer {own}", "host": "pages.example"}
+            assert posted(address, called(None), **rebound).status_code >= 400
+            keys.revoke(bound.id)
+            assert asked(own, None).status_code == 401
