@@ -1,6 +1,6 @@
 """The server beside the LLM: latency, requests a second, processor time, memory.
 
-    python -m tests.benchmarks.bench_serve [--rounds N] [--many N] [--encoder NAME]
+    python -m tests.benchmarks.bench_serve [--rounds N] [--many N] [--store FOLDER]
 
 Three processes beside this one, which makes the load: a stub LLM that answers at once, a
 bare pass-through in front of it (Starlette and httpx, 40 lines), and the server over a
@@ -32,7 +32,7 @@ from hydra_cli.config import Settings
 from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.wiring import open_encoder
 from tests.benchmarks.bench_ask import ENGLISH, TASK, fill
-from tests.benchmarks.serve_processes import Running, home_of, running
+from tests.benchmarks.serve_processes import Running, running, served
 
 USERS = 3
 RECORDS = 1_000
@@ -132,10 +132,10 @@ def load_of(requests: Iterator[dict[str, Any]], server: Running, count: int, cli
     return asyncio.run(drive(server, requests, count, clients, explain=False))
 
 
-def by_turns(servers: dict[str, Running], rounds: int) -> dict[str, list[Load]]:
-    """Fifty clients on each, in rounds."""
+def by_turns(servers: dict[str, Running], rounds: int, count: int) -> dict[str, list[Load]]:
+    """Fifty clients on each, in rounds of so many requests; personal ones take longer."""
     asked = {kind: bodies(kind) for kind in KINDS}
-    counts = {"bare": 400, "plain": 400, "personal": 150}
+    counts = {"bare": count, "plain": count, "personal": max(50, count // 3)}
     found: dict[str, list[Load]] = {kind: [] for kind in KINDS}
     for number in range(rounds + 1):
         for kind in KINDS:
@@ -195,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ones", type=int, default=100, help="requests of the single client")
+    parser.add_argument("--fifty", type=int, default=400, help="requests a round of 50 clients")
     parser.add_argument("--many", type=int, default=1_000, help="requests of the memory's table")
     parser.add_argument("--encoder", default=Settings(store=Path()).encoder)
     parser.add_argument("--store", help="made there, or found there ready (default: thrown away)")
@@ -204,13 +205,12 @@ def main() -> None:
         if not Path(folder, "heads").is_dir():
             prepare(Path(folder), options.encoder)
         llm = stack.enter_context(running("stub"))
-        environment = home_of(Path(folder), llm.port)
-        ours = stack.enter_context(running("served", folder, options.encoder, **environment))
+        ours = stack.enter_context(served(Path(folder), options.encoder, llm))
         theirs = stack.enter_context(running("bare", llm.url))
         print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
         servers = {"bare": theirs, "plain": ours, "personal": ours}
         ones(servers, options.ones)
-        fifty(by_turns(servers, options.rounds))
+        fifty(by_turns(servers, options.rounds, options.fifty))
         memory(ours, options.many)
 
 

@@ -1,8 +1,9 @@
 """The processes that ``bench_serve`` measures between: a stub LLM, a bare proxy, the server.
 
-    python -m tests.benchmarks.serve_processes stub | bare URL_OF_THE_LLM | served STORE ENCODER
+    python -m tests.benchmarks.serve_processes stub | bare URL_OF_THE_LLM
 
-Each says on which port of 127.0.0.1 it listens, and goes on until it is killed.
+Each says on which port of 127.0.0.1 it listens, and goes on until it is killed. The server
+is ``hydra-pers serve`` itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -127,19 +128,6 @@ def bare(llm: str) -> None:
     uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False)).run(sockets=[listener])
 
 
-def served(store: str, encoder: str) -> None:
-    """``hydra-pers serve`` of a store, without its limit of requests a minute."""
-    from hydra_cli import Hydra
-    from hydra_cli.serving.run import run
-    from hydra_cli.serving.service import ServeOptions, Service
-
-    with Hydra.open(store, encoder=encoder, model="openai/stub") as hydra:
-        hydra.warm_up(load=True)
-        listener = _listener()
-        service = Service(hydra, ServeOptions(per_minute=0))
-        run(service, listener, on_ready=lambda: tell(listener.getsockname()[1]))
-
-
 def _listener() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0), backlog=256)
 
@@ -163,15 +151,37 @@ class Running:
 
 
 @contextmanager
-def running(*what: str, **environment: str) -> Iterator[Running]:
-    """One of these processes, from when it listens until the block ends."""
+def running(*what: str) -> Iterator[Running]:
+    """One of the processes above, from when it listens until the block ends."""
     command = [sys.executable, "-m", "tests.benchmarks.serve_processes", *what]
+    with _process(command, {}) as (process, said):
+        yield Running(psutil.Process(process), int(said.readline()))
+
+
+@contextmanager
+def served(store: Path, encoder: str, llm: Running) -> Iterator[Running]:
+    """``hydra-pers serve`` of a store, without its limit of requests a minute."""
+    options = ("--port", "0", "--rate", "0", "--model", "openai/stub", "--encoder", encoder)
+    command = [sys.executable, "-m", "hydra_cli", "serve", "--json", *options]
+    with _process(command, home_of(store, llm.port)) as (process, said):
+        told = ""
+        while not told.endswith("}\n"):
+            line = said.readline()
+            if not line:
+                raise RuntimeError("the server ended before it listened")
+            told += line
+        port = json.loads(told)["base_url"].removesuffix("/v1").rpartition(":")[2]
+        yield Running(psutil.Process(process), int(port))
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[tuple[int, IO[str]]]:
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, env={**os.environ, **environment}, text=True
     )
     try:
         assert process.stdout is not None
-        yield Running(psutil.Process(process.pid), int(process.stdout.readline()))
+        yield process.pid, process.stdout
     finally:
         process.kill()
         process.wait()
@@ -189,4 +199,4 @@ def home_of(folder: Path, llm_port: int) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    {"stub": stub, "bare": bare, "served": served}[sys.argv[1]](*sys.argv[2:])
+    {"stub": stub, "bare": bare}[sys.argv[1]](*sys.argv[2:])

@@ -100,7 +100,6 @@ async def _streamed(head: dict[str, Any], usage: dict[str, int]) -> AsyncIterato
 class Site:
     url: str
     hydra: Hydra
-    takes_feedback: bool
 
 
 @contextmanager
@@ -127,7 +126,6 @@ def serving(hydra: Hydra, *, feedback: bool = True) -> Iterator[Site]:
     """The server of an open ``Hydra``; without ``feedback`` it doesn't speak of it."""
     app = build(Service(hydra, ServeOptions(per_minute=0)))
     table = app.state.endpoints
-    kept = tuple(one for one in table if feedback or one.path != "/v1/feedback")
-    app.state.endpoints = kept
+    app.state.endpoints = tuple(one for one in table if feedback or one.path != "/v1/feedback")
     with listening(app) as url:
-        yield Site(url, hydra, any(one.path == "/v1/feedback" for one in kept))
+        yield Site(url, hydra)

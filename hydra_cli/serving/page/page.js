@@ -248,7 +248,7 @@ async function tell(said, thanks) {
       throw error;
     }
     openEdit(false);
-    $("thanks").textContent = learned ? `${thanks} Their adapter has learned from it.` : thanks;
+    $("thanks").textContent = learned && !said.undo ? `${thanks} Their adapter has learned from it.` : thanks;
     show("undo", !said.undo);
     $("thanks").scrollIntoView({ block: "nearest" });
   });
