@@ -55,6 +55,7 @@ class Warm:
         self._recipes: dict[str, Recipe] = {}
         self._progress = progress
         self._on_note = on_note
+        self._learned: Mapping[str, TaskSpec] | None = None
         self._opening = threading.RLock()
         self._closing = ExitStack()
 
@@ -71,6 +72,7 @@ class Warm:
         from hydra_cli.workflows.ask import make_query
         from hydra_cli.workflows.choosing import choose_task, choose_user
 
+        self._heed_tasks()
         settings = overridden(self.settings, plan)
         chosen = choose_user(self.store, user or settings.user)
         spec = settings.spec(choose_task(self.store, chosen, task))
@@ -152,6 +154,17 @@ class Warm:
         """Tasks that an ingest has just learned."""
         tasks = {**self.settings.tasks, **self.store.tasks()}
         self.settings = replace(self.settings, tasks=tasks)
+
+    def _heed_tasks(self) -> None:
+        """Tasks that another process has learned meanwhile; those of the config file stay."""
+        from hydra_cli.workflows.configure import given_task_keys
+
+        found = self.store.tasks()
+        if found != self._learned:
+            declared = given_task_keys(self.settings.store)
+            new = {name: spec for name, spec in found.items() if name not in declared}
+            self.settings = replace(self.settings, tasks={**self.settings.tasks, **new})
+            self._learned = found
 
     def _watched(self) -> Progress:
         if self._progress is None:

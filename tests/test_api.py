@@ -297,3 +297,14 @@ def test_evaluate_compares_on_the_latest_records(hydra: Hydra) -> None:
     assert (result.task, result.users, result.queries) == ("replies", 2, 4)
     assert set(result.methods) == {"zero-shot", "rag-bm25", "hydra-pers"}
     assert result.complete
+
+
+def test_tasks_that_another_opener_learned_are_heeded(hydra: Hydra, home: Path) -> None:
+    assert not hydra.settings.spec("kinds").closed
+    labels = [
+        {"user": "mia", "input": f"ticket {i}", "output": ("bug", "praise")[i % 2]}
+        for i in range(12)
+    ]
+    with Hydra.open(home, encoder=HashEncoder(), chat=ScriptedChat(echo)) as other:
+        other.ingest(*labels, task="kinds")
+    assert hydra.draft("ticket 3", user="mia", task="kinds").task.labels == ("bug", "praise")

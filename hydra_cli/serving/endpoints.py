@@ -36,6 +36,9 @@ class Endpoint:
     answers: Mapping[str, Schema] = field(default_factory=dict)
     """What a 200 holds, by media type."""
 
+    own_errors: bool = False
+    """Whether the protocol it speaks has errors of its own."""
+
     @property
     def name(self) -> str:
         """``GET /v1/users/{user}``: what logs and metrics say, where a path would name users."""

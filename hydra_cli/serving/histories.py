@@ -85,9 +85,9 @@ async def add_records(request: Request) -> Response:
     """Records into a user's history; the next request sees them. Twice adds nothing."""
     service, user = service_of(request), own_user(request)
     task, update = text_of(request, "task"), flag_of(request, "update")
-    kind = request.headers["content-type"].partition(";")[0].strip().lower()
+    kind = request.headers.get("content-type", schemas.JSON).partition(";")[0].strip().lower()
     body = await request.body()
-    rows = _given(body) if kind == "application/json" else _lines(body)
+    rows = _given(body) if kind == schemas.JSON else _lines(body)
     added = await service.writing(lambda: _ingest(service.hydra, user, rows, task, update))
     return _json(added)
 

@@ -163,6 +163,7 @@ ENDPOINTS = (
         path="/mcp",
         handler=message,
         summary="The Model Context Protocol, a message at a time",
+        own_errors=True,
         bodies={"application/json": {"type": "object", "description": "A JSON-RPC message."}},
         answers={"application/json": {"type": "object", "description": "A JSON-RPC message."}},
     ),

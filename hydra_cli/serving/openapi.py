@@ -11,7 +11,7 @@ from hydra_cli import __version__
 from hydra_cli.serving import schemas
 from hydra_cli.serving.endpoints import Endpoint
 
-_FAILURES = (400, 403, 404, 429, 500)
+_FAILURES = (400, 401, 403, 404, 429, 500)
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -57,17 +57,21 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         },
         "security": [] if endpoint.open else [{"key": []}, {}],
     }
-    if not endpoint.open:
-        failures = [401, *_FAILURES, *((413, 415) if endpoint.bodies else ())]
-        error = {schemas.JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
-        told["responses"] |= {
-            str(code): {"description": HTTPStatus(code).phrase, "content": error}
-            for code in sorted(failures)
-        }
+    shape = {schemas.JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+    error = {} if endpoint.own_errors else {"content": shape}
+    told["responses"] |= {
+        str(code): {"description": HTTPStatus(code).phrase, **error} for code in _failures(endpoint)
+    }
     if endpoint.bodies:
         content = {kind: {"schema": schema} for kind, schema in endpoint.bodies.items()}
         told["requestBody"] = {"required": True, "content": content}
     return told
+
+
+def _failures(endpoint: Endpoint) -> list[int]:
+    if endpoint.open:
+        return [404] if "{" in endpoint.path else []
+    return sorted([*_FAILURES, *((413, 415) if endpoint.bodies else ())])
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

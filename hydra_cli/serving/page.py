@@ -63,8 +63,20 @@ def _read(name: str) -> tuple[bytes, str]:
 
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/", handler=index, summary="The page to ask from", open=True),
     Endpoint(
-        method="GET", path="/page/{name}", handler=part, summary="What the page loads", open=True
+        method="GET",
+        path="/",
+        handler=index,
+        summary="The page to ask from",
+        open=True,
+        answers={"text/html": {"type": "string"}},
+    ),
+    Endpoint(
+        method="GET",
+        path="/page/{name}",
+        handler=part,
+        summary="What the page loads",
+        open=True,
+        answers={kind: {"type": "string"} for kind in ("text/css", "text/javascript")},
     ),
 )

@@ -167,6 +167,10 @@ def test_a_body_that_holds_no_records(client: TestClient, body: bytes) -> None:
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_no_body_at_all(client: TestClient) -> None:
+    assert code_of(client.post(MIA)) == (400, "invalid_json")
+
+
 # The test client reads paths twice: a percent sign before two digits is for the real server.
 USERS = ["a/b", "50%", "../x", "ü ß", "a?b=c#d", "x/records", "🦑", "a+b", "'; --", "\\"]
 
