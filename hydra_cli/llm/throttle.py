@@ -43,9 +43,8 @@ class Throttle:
             turn: asyncio.Future[None] = loop.create_future()
             self._waiting.append(turn)
             try:
-                await asyncio.wait_for(turn, pause)
-            except TimeoutError:
-                pass
+                # Not wait_for: before Python 3.12 a cancellation may be lost in it.
+                await asyncio.wait((turn,), timeout=pause)
             except asyncio.CancelledError:
                 if turn.done():  # the place that was offered is somebody else's
                     self._wake()
