@@ -206,8 +206,21 @@ class AsyncChat:
 
 
 def plain(response: Any) -> dict[str, Any]:
-    """litellm's response as JSON values, without what it adds of its own."""
-    found: dict[str, Any] = json.loads(response.model_dump_json(exclude_none=False))
+    """litellm's response as the provider's JSON: without the empty fields that litellm adds.
+
+    What it set aside as ``provider_specific_fields`` stands again where it came from.
+    """
+    found: dict[str, Any] = json.loads(response.model_dump_json(exclude_none=True))
+    for part in (found, *found.get("choices", ())):
+        for holder in (part, part.get("message"), part.get("delta")):
+            if isinstance(holder, dict):
+                aside = holder.pop("provider_specific_fields", None) or {}
+                known = {k: v for k, v in aside.items() if v is not None}
+                holder.update({**known, **holder})
+    for choice in found.get("choices", ()):
+        choice.setdefault("finish_reason", None)
+        if "message" in choice:
+            choice["message"].setdefault("content", None)
     return found
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_cli.core.prompts import build_messages, cut_words, estimate_tokens, random_evidence
+from hydra_cli.core.conversation import Conversation
+from hydra_cli.core.prompts import (
+    build_messages,
+    conversation_messages,
+    cut_words,
+    estimate_tokens,
+    random_evidence,
+)
 from hydra_cli.core.records import Query, Record, Scored
 from hydra_cli.core.tasks import PRESETS, TaskSpec
 
@@ -63,3 +70,32 @@ def test_random_evidence_is_the_same_for_the_same_seed_only() -> None:
     assert first == random_evidence(history, query, 4, seed=1)
     assert first != random_evidence(history, query, 4, seed=2)
     assert len(random_evidence(history[:2], query, 4, seed=1)) == 2
+
+
+CHAT = Conversation(
+    "And  the lamp?\nTell me.",
+    "Be brief.",
+    ({"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}),
+)
+
+
+def test_a_conversation_keeps_every_word_and_evidence_goes_before_it() -> None:
+    query = Query("u", "q", "t", "And the lamp?")
+    messages = conversation_messages(query, evidence(2, 1), TASK, CHAT)
+    assert [message["content"] for message in messages] == [
+        *("Be brief.", "in1", "out1", "in0", "out0"),
+        *("Hello", "Good day", "And  the lamp?\nTell me."),
+    ]
+
+
+def test_evidence_gives_way_to_a_long_conversation() -> None:
+    long = Conversation("And?", None, ({"role": "user", "content": "word " * 4_000},))
+    messages = conversation_messages(Query("u", "q", "t", "And?"), evidence(1), TASK, long)
+    assert [message["content"] for message in messages[1:]] == ["word " * 4_000, "And?"]
+    assert messages[0]["content"] == TASK.instruction
+
+
+def test_a_query_alone_is_asks_prompt() -> None:
+    query = Query("u", "q", "t", "And the lamp?")
+    alone = conversation_messages(query, evidence(1), TASK, Conversation("And the lamp?"))
+    assert alone == build_messages(query, evidence(1), TASK)

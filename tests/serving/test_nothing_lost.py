@@ -96,7 +96,7 @@ def test_a_tool_call_comes_back_whole(served: Serve) -> None:
     (choice,) = got["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
-    assert choice["message"]["tool_calls"] == [CALL]
+    assert choice["message"] == {"role": "assistant", "content": None, "tool_calls": [CALL]}
     assert got["usage"]["total_tokens"] == 12
     assert (got["id"], got["model"]) == ("c", "served")
 
@@ -117,6 +117,22 @@ def test_logprobs_come_back(served: Serve) -> None:
     with FaultServer(telling) as provider:
         got = served(provider).post(PATH, json=body(model=MODEL, logprobs=True)).json()
     assert got["choices"][0]["logprobs"]["content"][0]["logprob"] == -0.5
+
+
+def test_a_refusal_stands_where_it_stood(served: Serve) -> None:
+    def refusing(call: Call) -> Reply:
+        message = {"role": "assistant", "content": None, "refusal": "I won't."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        head = {"id": "c", "object": "chat.completion", "created": 1, "model": "served"}
+        return Reply(body=json.dumps({**head, "choices": [choice]}).encode())
+
+    with FaultServer(refusing) as provider:
+        got = served(provider).post(PATH, json=body(model=MODEL)).json()
+    assert got["choices"][0]["message"] == {
+        "role": "assistant",
+        "content": None,
+        "refusal": "I won't.",
+    }
 
 
 @pytest.mark.parametrize("field", ["api_base", "base_url", "api_key", "custom_llm_provider"])
