@@ -130,7 +130,9 @@ def show(given: Given, *, undone: bool) -> None:
 def described(said: Feedback) -> str:
     """One word in a few: ``edited, 4 of 12 words changed``."""
     if said.kind == "edit":
-        return f"edited, {said.distance} words changed of {said.words}"
+        from hydra_cli.core.counting import counted
+
+        return f"edited, {counted(said.distance or 0, 'word')} changed of {said.words}"
     if said.kind == "choose":
         return f"candidate {said.choice} chosen"
     return {"accept": "accepted", "reject": "rejected"}[said.kind]

@@ -50,6 +50,12 @@ def word_edits(left: str, right: str) -> int:
     return edit_distance(left.split(), right.split())
 
 
+def words_kept(text: str, edited: str) -> float:
+    """The share of words that an edit leaves alone, in [0, 1]: 1 for the same text."""
+    longer = max(len(text.split()), len(edited.split()))
+    return 1.0 - word_edits(text, edited) / longer if longer else 1.0
+
+
 def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:
     """The fewest insertions, deletions and replacements, a column at a time in an integer's bits.
 

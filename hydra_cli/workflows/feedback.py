@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import NotFound, UsageError
 from hydra_cli.core.feedback import FEEDBACK_ID, Feedback, KeptAnswer, Kind, record_id
-from hydra_cli.core.similarity import grade, word_edits
+from hydra_cli.core.similarity import word_edits, words_kept
 from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.workflows.keeping import kept_answer, no_answer
 
@@ -180,11 +180,11 @@ def _edited(text: str, task: TaskSpec, labels: Sequence[str]) -> str:
 def _grades(
     texts: Sequence[str], kept: str, task: TaskSpec, labels: Sequence[str]
 ) -> tuple[float, ...]:
-    """Each candidate's likeness to the edit; of a closed task, whether it is the same label."""
+    """How much of each candidate the edit leaves; of a closed task, whether it is the label."""
     if task.closed:
         known = labels or (*texts, kept)
         return tuple(float(task.parse(text, known) == kept) for text in texts)
-    return tuple(grade(prediction=text, reference=kept, task=task) for text in texts)
+    return tuple(words_kept(text, kept) for text in texts)
 
 
 def teaches(said: Feedback | None) -> bool:
