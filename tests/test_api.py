@@ -114,8 +114,9 @@ def test_an_answer_comes_though_it_cannot_be_kept(home: Path) -> None:
         (home / "feedback.sqlite").write_bytes(b"no database" * 1000)
         assert hydra.ask("Is the lamp safe?", user="mia", n=1).text
         assert not hydra.keep(hydra.ask("Is the mug safe?", user="mia", n=1))
-    assert len(notes) == 3
-    assert "the answer can't be kept for feedback: the kept answers" in notes[0]
+    unread = [note for note in notes if "feedback can't be read, and doesn't count" in note]
+    unkept = [note for note in notes if "the answer can't be kept for feedback: the kept" in note]
+    assert (len(unread), len(unkept), len(notes)) == (2, 3, 5)
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
