@@ -80,19 +80,20 @@ class AsyncCaller(Caller):
                 self.without_rejected(failure, 1)
 
     async def forward(self, body: Mapping[str, Any]) -> Any:
-        """litellm's response to any body of OpenAI's chat completions, tried once."""
-        async with self.throttle.place():
-            return await self._sent(body)
+        """litellm's response to any body of OpenAI's chat completions, tried once.
+
+        Whoever sent it waits, and decides how many it sends: it takes no place of the throttle.
+        """
+        return await self._sent(body)
 
     async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """The same, chunk by chunk."""
-        async with self.throttle.place():
-            try:
-                async with aclosing(await self._sent({**body, "stream": True})) as coming:
-                    async for chunk in coming:
-                        yield chunk
-            except foreign_errors() as error:
-                raise self._failed(error, body) from None
+        try:
+            async with aclosing(await self._sent({**body, "stream": True})) as coming:
+                async for chunk in coming:
+                    yield chunk
+        except foreign_errors() as error:
+            raise self._failed(error, body) from None
 
     def worst_case_of(self, body: Mapping[str, Any]) -> Usage:
         """The most that one call with a client's body can use; answers without a limit are long."""

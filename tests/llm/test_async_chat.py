@@ -68,6 +68,19 @@ def test_calls_go_side_by_side_up_to_the_limit(opened: OpenAsync) -> None:
     assert 1 < server.most_at_once <= 3
 
 
+def test_what_passes_through_takes_nobodys_place(opened: OpenAsync) -> None:
+    async def run(edge: AsyncChat) -> None:
+        body = {"messages": [{"role": "user", "content": "long"}], "stream": True}
+        stream = edge.forward_stream(body)
+        await anext(stream)
+        await edge.complete(ask())  # while the stream is under way
+        await stream.aclose()
+
+    with FaultServer() as server:
+        asyncio.run(run(opened(server, concurrency=1)))
+    assert len(server.calls) == 2
+
+
 def test_equal_requests_wait_for_each_other(opened: OpenAsync) -> None:
     async def both(edge: AsyncChat) -> list[Any]:
         return await asyncio.gather(edge.complete(ask(n=2)), edge.complete(ask(n=2)))
