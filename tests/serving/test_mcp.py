@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -26,6 +27,7 @@ from hydra_cli.serving.tools import MOST_DRAFTS
 from hydra_cli.store.api_keys import ApiKeys
 from hydra_cli.store.folder import StoreFolder
 from tests.serving.listening import listening
+from tests.signals import heed_interrupts
 from tests.test_api import rows
 
 
@@ -329,6 +331,27 @@ def test_every_line_on_stdout_is_a_message_and_the_end_of_stdin_ends_it(
     assert by_id[1]["result"]["serverInfo"]["name"] == "hydra-pers"
     assert by_id[2]["result"]["tools"]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_ends_it_while_it_waits(command: list[str]) -> None:
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(HELLO) + "\n")
+        process.stdin.flush()
+        assert "hydra-pers" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == -signal.SIGINT
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def test_an_unknown_user_is_refused_before_anything_is_served(command: list[str]) -> None:
