@@ -24,10 +24,3 @@ def shared_hydra(store: Path | None = None) -> Hydra:
         if store not in _opened:
             _opened[store] = Hydra.open(store, create=False)
         return _opened[store]
-
-
-def close_shared() -> None:
-    """Let go of what was opened."""
-    with _lock:
-        while _opened:
-            _opened.popitem()[1].close()
