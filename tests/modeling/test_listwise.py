@@ -46,13 +46,13 @@ def test_derivatives_are_those_of_the_loss() -> None:
     packed = listwise.pack([make_lists(2, 4), make_lists(3, 7)])
     prior, precision = np.zeros((2, 3)), np.array([0.5, 1.0, 2.0])
     w = np.random.default_rng(0).normal(size=(2, 3))
-    gradient, hessian = listwise._derivatives(packed, w, prior, precision)
+    gradient, hessian = listwise.derivatives(packed, w, prior, precision)
 
     def loss(step: np.ndarray) -> np.ndarray:
         return listwise.loss(packed, w + step, prior, precision)
 
     def slopes(step: np.ndarray) -> np.ndarray:
-        return listwise._derivatives(packed, w + step, prior, precision)[0]
+        return listwise.derivatives(packed, w + step, prior, precision)[0]
 
     h = 1e-5
     for i in range(3):
