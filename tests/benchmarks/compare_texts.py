@@ -22,6 +22,7 @@ import numpy as np
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import Scorer, TextEncoder
 from hydra_cli.core.records import History, QueryContext, TrainingExample
+from hydra_cli.modeling.factorized.word_model import past_of, stems
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
 from tests.benchmarks.compare_scorers import interval
@@ -139,12 +140,13 @@ Measure = Callable[[str, TrainingExample], float]
 
 
 def measures_of(data: Texts, encoder: TextEncoder | None) -> dict[str, Measure]:
-    """ROUGE, style, meaning by content words and, with an encoder, by vectors."""
+    """ROUGE, past texts again, style, meaning by content words and, with an encoder, by vectors."""
     histories = {e.user: e.context.history for e in data.dev}
     style = Style({u: [r.output for r in h.records] for u, h in histories.items()})
     meaning = Meaning([r.output for h in data.histories for r in h.records])
     found: dict[str, Measure] = {
         "ROUGE": lambda text, e: rouge(text, e.reference),
+        "past text": lambda text, e: float(past_of(e.context).repeats(stems(text))),
         "style": lambda text, e: style.hit(text, e.user, e.context.query.id),
         "meaning (words)": lambda text, e: meaning(text, e.reference),
     }

@@ -413,6 +413,22 @@ def test_a_base_that_knows_the_first_features_alone_answers_as_it_did(task: Task
         RECIPE.scorer(older, None, task, ENCODER)
 
 
+def test_a_text_adapter_that_knows_the_first_features_keeps_what_it_learned() -> None:
+    base = BASES[HEADLINE.name]
+    names = {**base.card.settings["features"], "adapt": list(NAMES[:-1])}
+    taught = np.linspace(1.0, 2.0, len(NAMES) - 1)
+    card = replace(base.card, settings={**base.card.settings, "features": names})
+    older = Weights(card, {**base.tensors, "adapt": taught})
+    own = {"rerank": np.zeros(10, np.float32), "adapt": np.ones(len(taught), np.float32)}
+    head = older.head("u0", own, seed=0, counts={}, settings={})
+    for made, more in ((None, 0.0), (head, 1.0)):
+        scorer = RECIPE.scorer(older, made, HEADLINE, ENCODER)
+        assert isinstance(scorer, FactorizedScorer)
+        np.testing.assert_allclose(
+            scorer.adapt_weights, [*(taught + more), adapt_prior(HEADLINE)[-1]]
+        )
+
+
 @pytest.mark.parametrize("task", [NEWS, RATING], ids=lambda task: task.name)
 def test_short_histories_get_no_model_of_their_users_deviations(task: TaskSpec) -> None:
     short = [make_history(f"u{i}", task, 4) for i in range(5)]
@@ -463,6 +479,23 @@ def test_long_answers_can_be_told_apart() -> None:
         best = short[:, column].argmax()
         assert long[:, column].argmax() == best
         assert long[best, column] > np.median(long[:, column])
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_past_text_again_is_an_answer_of_those_who_repeat_themselves(repeats: bool) -> None:
+    """Small LLMs hand back an output of the records shown, which is about another query."""
+    said = "Storm closes every school in town"
+    texts = [said if repeats else f"{word} {word}ing here" for word in "abcdefghijkl"] + [said]
+    records = tuple(
+        Record("u", f"r{i}", HEADLINE.name, f"an article on case {i}", text)
+        for i, text in enumerate(texts)
+    )
+    history = History("u", records, ENCODER.encode([record.input for record in records]))
+    query = Query("u", "q", HEADLINE.name, "A storm closes every school in town tonight")
+    context = QueryContext(query, ENCODER.encode([query.text])[0], history)
+    answers = [Candidate(said, 0), Candidate("Storm closes schools tonight", 1)]
+    scorer = RECIPE.scorer(BASES[HEADLINE.name], None, HEADLINE, ENCODER)
+    assert scorer.adapt(context, (), answers)[0].item == answers[not repeats]
 
 
 def test_a_words_overlap_has_the_same_bits_whatever_the_hash_seed() -> None:

@@ -46,3 +46,27 @@ def test_overlap_counts_each_word_as_often_as_both_hold_it(
 ) -> None:
     bags = Counter(left.split()), Counter(right.split())
     assert form.overlap_f1(*bags) == form.overlap_f1(*bags[::-1]) == pytest.approx(f1)
+
+
+@given(TEXTS, st.text("ab s\n'", max_size=30))
+def test_likeness_is_the_f1_of_distinct_words(outputs: list[str], said: str) -> None:
+    past = past_outputs(tuple(outputs), stems)
+    own = set(stems(said))
+    expected = []
+    for output in outputs:
+        other = set(stems(output))
+        expected.append(2 * len(own & other) / max(len(own) + len(other), 1))
+    assert past.likeness(stems(said)).tolist() == expected
+    assert past.repeats(stems(said)) == any(one >= 0.8 for one in expected)
+
+
+def test_repeats_are_counted_against_older_outputs_alone() -> None:
+    never = past_outputs(("one two", "three four", "five six"), stems)
+    always = past_outputs(("one two", "two one", "One, two!"), stems)
+    nothing = past_outputs((), stems)
+    assert never.repeat_rate == pytest.approx(0.5 / 13)
+    assert always.repeat_rate == pytest.approx(2.5 / 13)  # the first one was new
+    assert nothing.repeat_rate == pytest.approx(0.05)
+    assert not nothing.repeats(["one"])
+    many = past_outputs(tuple(f"word{i} other{i}" for i in range(150)), stems)
+    assert many.repeat_rate == pytest.approx(0.5 / 110)  # the newest hundred tell

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hydra_cli.core.records import QueryContext
 from hydra_cli.core.similarity import common_length
 from hydra_cli.modeling.factorized import text_form as form
-from hydra_cli.modeling.factorized.word_model import WordModel, past_of
+from hydra_cli.modeling.factorized.word_model import WordModel, past_of, stems
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +51,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("cut off", 0.4, -0.05),
     Feature("odd characters", 0.03, -0.05),
     Feature("log-probability", 0.3, 0.1),
+    Feature("past text again", 1.0, 0.5),
 )
 NAMES = tuple(feature.name for feature in FEATURES)
 PRIOR = tuple(feature.prior for feature in FEATURES)
@@ -79,6 +80,7 @@ def answer_features(
         _users_words(context, low),
         *_form(context, texts, tokens, low),
         _logprobs(logprobs),
+        _past_text(context, texts),
     ]
     features: Floats = np.stack(columns, axis=1) / _SCALES
     return features
@@ -136,6 +138,17 @@ def _users_words(context: QueryContext, low: Sequence[Sequence[str]]) -> Floats:
             for one in low
         ]
     )
+
+
+def _past_text(context: QueryContext, texts: Sequence[str]) -> Floats:
+    """The log rate at which the user repeats a text, for answers that are a past one again (n,).
+
+    Small LLMs like to hand back an output of the records shown, and few users write
+    the same text twice: such an answer is about an older query.
+    """
+    past = past_of(context)
+    again = np.array([past.repeats(stems(text)) for text in texts], dtype=bool)
+    return np.where(again, math.log(past.repeat_rate), 0.0)
 
 
 def _form(

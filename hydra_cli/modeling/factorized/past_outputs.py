@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from hydra_cli.modeling.factorized import text_form as form
 
 _KEPT = 8
+REPEATED = 0.8
+"""Two texts whose distinct words are this much alike (F1) are the same one again."""
+_NEWEST = 100
+"""So many of the newest outputs tell how often a user repeats themselves."""
+_REPEATS, _TEXTS = 0.5, 10.0
 
 
 class PastOutputs:
@@ -53,10 +58,39 @@ class PastOutputs:
             return np.zeros(0)
         return np.asarray(np.bincount(flat, weights=np.repeat(weights, sizes)), np.float64)
 
+    def likeness(self, said: Iterable[str]) -> NDArray[np.float64]:
+        """F1 of a text's distinct stems with those of each output (n,)."""
+        places, flat, sizes = self._index
+        own = set(said)
+        marked = np.zeros(len(places))
+        marked[[places[word] for word in own if word in places]] = 1.0
+        shared = np.bincount(self._owners, weights=marked[flat], minlength=len(sizes))
+        found: NDArray[np.float64] = 2.0 * shared / np.maximum(sizes + len(own), 1)
+        return found
+
+    def repeats(self, said: Iterable[str]) -> bool:
+        """Whether a text of these stems is one of the outputs again."""
+        return bool(self.likeness(said).max(initial=0.0) >= REPEATED)
+
+    @cached_property
+    def repeat_rate(self) -> float:
+        """The share of outputs that are an older one again, smoothed."""
+        newest = range(max(0, len(self._outputs) - _NEWEST), len(self._outputs))
+        again = sum(
+            self.likeness(self._stems(self._outputs[i]))[:i].max(initial=0.0) >= REPEATED
+            for i in newest
+        )
+        return float(again + _REPEATS) / (len(newest) + _TEXTS)
+
     @property
     def places(self) -> dict[str, int]:
         """Each stem's place in ``near``."""
         return self._index[0]
+
+    @cached_property
+    def _owners(self) -> NDArray[np.int64]:
+        sizes = self._index[2]
+        return np.repeat(np.arange(len(sizes)), sizes)
 
     @cached_property
     def _index(self) -> tuple[dict[str, int], NDArray[np.int64], NDArray[np.int64]]:

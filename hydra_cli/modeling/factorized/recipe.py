@@ -194,8 +194,9 @@ class FactorizedRecipe:
         if head is not None:
             head.check_base(base)
             for stage, own in head.tensors.items():
-                if own.shape == weights[stage].shape:  # else it is an older text adapter's
-                    weights[stage] = weights[stage] + own
+                # Else it is an older text adapter's, of other features.
+                if own.shape == weights[stage].shape or _goes_on(base, task):
+                    weights[stage][: len(own)] += own
         return FactorizedScorer(
             task,
             encoder,
@@ -245,11 +246,19 @@ def feature_set(task: TaskSpec) -> str:
 
 
 def _weights_of(base: Weights, task: TaskSpec) -> dict[str, Floats]:
-    """Each stage's weights (f,); the hand-set ones for a text adapter of other features."""
+    """Each stage's weights (f,); hand-set ones for what a text adapter's base didn't know."""
     weights = {stage: base.tensors[stage].astype(np.float64) for stage in ("rerank", "adapt")}
-    if not task.closed and base.card.settings["features"] != feature_names(task):
-        weights["adapt"] = np.array(adapt_prior(task))
+    if not task.closed:
+        prior = np.array(adapt_prior(task))
+        learned = weights["adapt"] if _goes_on(base, task) else prior[:0]
+        weights["adapt"] = np.concatenate([learned, prior[len(learned) :]])
     return weights
+
+
+def _goes_on(base: Weights, task: TaskSpec) -> bool:
+    """Whether the base's features of answers are the first of today's."""
+    known = (base.card.settings.get("features") or {}).get("adapt") or []
+    return bool(known) and known == feature_names(task)["adapt"][: len(known)]
 
 
 def adapt_prior(task: TaskSpec) -> tuple[float, ...]:
