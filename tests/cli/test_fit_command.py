@@ -87,8 +87,9 @@ def test_the_hint_of_each_fit_does_what_it_says(
             assert (found["gain"]["own"], found["gain"]["others"]) == (3, 6)
 
         _, err = invoke("ask 'where is item 3' --user mia", capsys)
-        assert err.count("\n") == 1
-        assert err.startswith("mia: ")
+        told, answer_id = err.splitlines()
+        assert told.startswith("mia: ")
+        assert answer_id.startswith("id: ans_")
         assert "judged on 3 of their records" in err
         found = json.loads(invoke("ask 'where is item 3' --user mia --json", capsys)[0])
         assert set(found["stages"]) == {"records", "rerank", "adapt"}

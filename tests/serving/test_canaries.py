@@ -55,7 +55,7 @@ def says_again(call: Call) -> Reply:
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    with FaultServer(says_again) as server:
+    with FaultServer(says_again, delay=0.02) as server:  # so that requests meet
         monkeypatch.setenv("OPENAI_API_BASE", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         yield server
