@@ -64,8 +64,9 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """The fast tests; arguments go to pytest."""
-    run_full(session, "pytest", "-q", "-m", "not slow", *session.posargs)
+    """The fast tests, side by side; arguments go to pytest (``-- -n 0``: one after another)."""
+    workers = ("-n", "auto", "--maxprocesses", "4")  # each may hold a gigabyte
+    run_full(session, "pytest", "-q", "-m", "not slow", *workers, *session.posargs)
 
 
 @nox.session(venv_backend="none")
