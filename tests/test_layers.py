@@ -17,6 +17,7 @@ LAYERS = (
         "wiring",
         "workflows",
         "warm",
+        "answered",
         "api",
         "shown",
         "serving",

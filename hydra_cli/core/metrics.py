@@ -43,19 +43,21 @@ _METEOR_TOKEN = re.compile(r"\w+|[^\w\s]")
 class Metric:
     """One metric of one task.
 
-    ``row`` gives the numbers (s,) that one prediction adds, ``value`` turns
-    their sums (..., s) into the metric (...). ``primary`` metrics are those
-    the task is compared by. ``smooth``: the percentile bootstrap holds for it.
+    ``row`` gives the numbers (s,) that one prediction adds to a reference, None
+    where they need more than both; ``value`` turns their sums (..., s) into the
+    metric (...). ``primary`` metrics are those the task is compared by. ``smooth``:
+    the percentile bootstrap holds for it.
     """
 
     name: str
     higher: bool
     primary: bool
-    row: Callable[[str, str], Floats]
+    row: Callable[[str, str], Floats] | None
     value: Callable[[Floats], Floats]
     smooth: bool = True
 
     def score(self, *, prediction: str, reference: str) -> Floats:
+        assert self.row is not None, f"{self.name} needs more than a prediction and a reference"
         return self.row(prediction, reference)
 
 

@@ -18,6 +18,7 @@ from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
 from hydra_cli.serving.personal_ask import PersonalAsk
 from hydra_cli.serving.replies import ANSWER_HEADER, EXPLAIN_HEADER
+from hydra_cli.serving.schemas import EVENTS
 from hydra_cli.serving.service import Service
 from hydra_cli.serving.streams import streamed
 from hydra_cli.serving.whose import whose
@@ -146,7 +147,7 @@ ENDPOINTS = (
         handler=chat_completions,
         summary="A chat completion: personal for hydra/<model>, passed through for all others.",
         bodies={"application/json": {"type": "object", "required": ["model", "messages"]}},
-        answers={"application/json": {"type": "object"}, "text/event-stream": {"type": "string"}},
+        answers={"application/json": {"type": "object"}, EVENTS: {"type": "string"}},
     ),
     *(
         Endpoint(

@@ -24,9 +24,6 @@ from hydra_cli.modeling.factorized.word_bags import Floats32, bags, rarity_of
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-SHARED = ("vectors", "words", "items", "noise")
-"""Kernels of the population."""
-
 FOLDS = 3
 MOST_TEXTS = 2500
 """The population learns from this many texts at most, those of most users first."""
@@ -141,7 +138,7 @@ class _Table:
         return mean, weight, total / np.maximum(weight, 1e-9)[:, None], count
 
     def shared_variances(self) -> Floats:
-        """The variances of ``SHARED``, from a draw of texts."""
+        """Those of the population's vectors, words, items and noise (4,), from a draw of texts."""
         _, weight, target, _ = self.collapsed(frozenset())
         draw = np.random.default_rng(0).permutation(len(self.chosen))[:SOME_TEXTS]
         rows = self.chosen[draw]
