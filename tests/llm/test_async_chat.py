@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,13 @@ def test_a_cancelled_task_hangs_up_every_call(opened: OpenAsync) -> None:
 
 
 def test_a_failed_call_takes_the_others_along(opened: OpenAsync) -> None:
+    all_there = threading.Event()
+
     def plan(call: Call) -> Reply:
-        if call.number == 2:
+        if call.number == 4:
+            all_there.set()
+        if call.number == 2:  # before the others are there, they would never be sent
+            assert all_there.wait(60.0)
             return error(400, "this very prompt is refused")
         made = ignores_n(call)
         return made if call.number < 2 else Reply(body=made.body, delay=60.0)
