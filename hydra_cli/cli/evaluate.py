@@ -117,6 +117,20 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of kept answers (default: 'eval' in the store's folder)."),
     ] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="A user who edits every answer: what edits save.")
+    ] = False,
+    rounds: Annotated[
+        int, typer.Option(min=5, help="With --simulate: each user's newest records are asked.")
+    ] = 50,
+    start: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --simulate: older records known (default: all of them)."),
+    ] = None,
+    hostile: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="With --simulate: share of hostile rounds, as 0.2."),
+    ] = 0.0,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,7 +139,9 @@ def evaluate(
     Run the same command again to resume: answers are kept, and no call is
     made twice. Exit code 7: the LLM failed midway and the table is incomplete.
     With --requests nobody is asked: have the file answered elsewhere and repeat
-    the command with --answers, until it shows the table.
+    the command with --answers, until it shows the table. With --simulate no methods
+    are compared: a user edits every answer into what they really wrote, and the
+    words that takes are counted, with and without learning from it.
 
     Example: hydra-pers eval --questions dev_questions.json --outputs dev_outputs.json
     --train-questions train_questions.json --train-outputs train_outputs.json --methods all
@@ -188,9 +204,6 @@ def evaluate(
     limits = workflow.DataLimits(limit_users, limit_queries)
     settings = replace(settings, store=folder)
 
-    from hydra_cli.cli.render_eval import render
-    from hydra_cli.cli.render_offline import show_written
-    from hydra_cli.cli.render_price import render_price
     from hydra_cli.llm.budget import Limits
     from hydra_cli.wiring import open_chat, open_encoder, open_offline
 
@@ -208,6 +221,30 @@ def evaluate(
 
     def chat_of() -> ChatModel:
         return offline.chat if offline else open_chat(settings, limits=max_use, on_note=say)
+
+    if simulate:
+        from hydra_cli.cli.simulation import Outputs, check_options, simulated
+        from hydra_cli.evaluation.simulation import SimulationPlan
+
+        check_options(methods=methods, seeds=plan.seeds, supervision=supervision)
+        simulated(
+            source,
+            SimulationPlan(
+                rounds, start, hostile, replace(plan.answering, seed=plan.seeds[0]), plan.training
+            ),
+            settings,
+            Outputs(report, predictions, as_json, made),
+            open_encoder=encoder_of,
+            open_chat=chat_of,
+            offline=offline,
+            limits=limits,
+            draws=draws,
+            dry_run=dry_run,
+        )
+        return
+    from hydra_cli.cli.render_eval import render
+    from hydra_cli.cli.render_offline import show_written
+    from hydra_cli.cli.render_price import render_price
 
     results: list[TaskResult] = []
     with progress_bar() as bar:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from hydra_cli.core.records import Record
-from hydra_cli.core.sortable_ids import ANSWER_ID, is_id
+from hydra_cli.core.records import Candidate, Record, Scored
+from hydra_cli.core.similarity import word_edits, words_kept
+from hydra_cli.core.sortable_ids import ANSWER_ID, is_id, new_id
+from hydra_cli.core.tasks import TaskSpec
 
 FEEDBACK_ID = "fb"
 """What the ids of feedback begin with."""
@@ -28,6 +30,14 @@ class KeptCandidate:
     score: float
     sample: int | None = None
     features: tuple[float, ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def of(scored: Scored[Candidate]) -> KeptCandidate:
+        """A candidate as the scorer left it."""
+        item = scored.item
+        return KeptCandidate(
+            item.text, rounded(scored.score), item.sample, tuple(map(rounded, item.features))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +205,54 @@ class Heard:
         """What was said of answers that one recipe chose, by features of one set."""
         own = [f for f in self.feedback if (f.recipe, f.feature_set) == (recipe, feature_set)]
         return self if len(own) == len(self.feedback) else Heard(tuple(own))
+
+
+def about(
+    answer: KeptAnswer,
+    kind: Kind,
+    *,
+    time: datetime,
+    choice: int = 1,
+    kept: str | None = None,
+    grades: tuple[float, ...] = (),
+    has_record: bool = False,
+) -> Feedback:
+    """What somebody says about an answer; ``kept`` is the text that they end up with."""
+    return Feedback(
+        id=new_id(FEEDBACK_ID),
+        answer=answer.id,
+        user=answer.user,
+        task=answer.task,
+        kind=kind,
+        time=time,
+        asked=answer.time,
+        query=answer.query,
+        shown=answer.text,
+        choice=None if kind == "edit" else choice,
+        text=kept,
+        distance=None if kept is None else word_edits(answer.text, kept),
+        words=len(answer.text.split()),
+        has_record=has_record,
+        model=answer.model,
+        recipe=answer.recipe,
+        feature_set=answer.feature_set,
+        features=tuple(one.features for one in answer.candidates),
+        grades=grades,
+        evidence=answer.evidence,
+        stages=answer.stages,
+        known=answer.known,
+    )
+
+
+def edit_grades(
+    answer: KeptAnswer, kept: str, task: TaskSpec, labels: Sequence[str]
+) -> tuple[float, ...]:
+    """How much of each candidate the edit leaves; of a closed task, whether it is the label."""
+    texts = [one.text for one in answer.candidates]
+    if task.closed:
+        known = labels or (*texts, kept)
+        return tuple(float(task.parse(text, known) == kept) for text in texts)
+    return tuple(words_kept(text, kept) for text in texts)
 
 
 def record_id(answer: str) -> str:

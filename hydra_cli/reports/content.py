@@ -90,7 +90,7 @@ def report(results: Sequence[TaskResult], made: Provenance) -> list[Block]:
             blocks += [Heading(2, result.task), Text(verdict(result), "verdict")]
         blocks += _task(result, level=3 if several else 2)
     first = results[0]
-    settings = ", ".join(f"{name} {_setting(value)}" for name, value in first.settings.items())
+    settings = ", ".join(f"{name} {setting_text(value)}" for name, value in first.settings.items())
     return [
         *blocks,
         Heading(2, "How to make this run again"),
@@ -385,7 +385,8 @@ def span(found: Estimate) -> str:
     return f"{100 * found.low:+.1f} … {100 * found.high:+.1f} %"
 
 
-def _setting(value: object) -> str:
+def setting_text(value: object) -> str:
+    """A setting's value in words."""
     if isinstance(value, dict):
         return "(" + ", ".join(f"{name} {each}" for name, each in value.items()) + ")"
     return str(value)

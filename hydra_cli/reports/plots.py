@@ -100,7 +100,7 @@ def _forest(title: str, rows: Sequence[tuple[str, str, Estimate]]) -> Plot | Non
         else f"{name} {100 * gain.value:+.0f} %"
         for name, _, gain in rows
     )
-    return _plot(f"{title}-gain", draw, 0.7 + ROW * len(rows), f"Gain and 95 % interval: {told}.")
+    return drawn(f"{title}-gain", draw, 0.7 + ROW * len(rows), f"Gain and 95 % interval: {told}.")
 
 
 def user_gains(result: TaskResult) -> Plot | None:
@@ -125,7 +125,7 @@ def user_gains(result: TaskResult) -> Plot | None:
         f"Of {len(found)} users {ours.name} serves {won} better than {best.name}, {lost} worse; "
         f"differences in quality from {found[0]:+.2f} to {found[-1]:+.2f}."
     )
-    return _plot(f"{result.task}-users", draw, 2.6, told)
+    return drawn(f"{result.task}-users", draw, 2.6, told)
 
 
 def learning_curve(result: TaskResult) -> Plot | None:
@@ -160,7 +160,7 @@ def learning_curve(result: TaskResult) -> Plot | None:
         + (f", {whole[name]:.3f} with all" if name in whole else "")
         for name, points in curves.items()
     )
-    return _plot(f"{result.task}-learning", draw, 2.6, f"Mean quality by history: {told}.")
+    return drawn(f"{result.task}-learning", draw, 2.6, f"Mean quality by history: {told}.")
 
 
 def quality_against_calls(result: TaskResult) -> Plot | None:
@@ -209,7 +209,7 @@ def quality_against_calls(result: TaskResult) -> Plot | None:
 
     told = "; ".join(f"{m.name} {grade:.2f} at {calls:.1f}" for grade, calls, m in points)
     height = max(2.6, 0.7 + ROW * len(points))
-    return _plot(
+    return drawn(
         f"{result.task}-calls", draw, height, f"Mean quality at LLM calls a query: {told}."
     )
 
@@ -267,7 +267,7 @@ def quality_against_history(result: TaskResult) -> Plot | None:
     told = "; ".join(
         f"{name}: " + ", ".join(f"{value:.2f}" for value in means) for name, means in table
     )
-    return _plot(
+    return drawn(
         f"{result.task}-history",
         draw,
         2.8,
@@ -279,7 +279,7 @@ def _inside(lengths: Any, low: float, high: float, last: float) -> Any:
     return (lengths >= low) & ((lengths <= high) if high == last else (lengths < high))
 
 
-def _plot(name: str, draw: Callable[[Axes], None], height: float, description: str) -> Plot:
+def drawn(name: str, draw: Callable[[Axes], None], height: float, description: str) -> Plot:
     """One picture; ``height`` in inches."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -13,8 +13,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import NotFound, UsageError
-from hydra_cli.core.feedback import FEEDBACK_ID, Feedback, KeptAnswer, Kind, record_id
-from hydra_cli.core.similarity import word_edits, words_kept
+from hydra_cli.core.feedback import (
+    FEEDBACK_ID,
+    Feedback,
+    KeptAnswer,
+    Kind,
+    about,
+    edit_grades,
+    record_id,
+)
 from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.workflows.keeping import kept_answer, no_answer
 
@@ -124,40 +131,24 @@ def _said(
             f"the answer has no candidate {choice}",
             hint=f"its candidates are 1 to {len(answer.candidates)}, the best first",
         )
-    texts = [one.text for one in answer.candidates]
     kept: str | None = None
     grades: tuple[float, ...] = ()
     if kind == "edit":
         labels = answer.labels or task.labels
         kept = _edited(edit or "", task, labels)
-        grades = _grades(texts, kept, task, labels)
+        grades = edit_grades(answer, kept, task, labels)
     elif kind == "choose":
-        kept = texts[choice - 1] if choice > 1 else answer.text
+        kept = answer.candidates[choice - 1].text if choice > 1 else answer.text
     elif kind == "accept":
         kept = answer.text
-    return Feedback(
-        id=new_id(FEEDBACK_ID),
-        answer=answer.id,
-        user=answer.user,
-        task=answer.task,
-        kind=kind,
+    return about(
+        answer,
+        kind,
         time=datetime.now(UTC),
-        asked=answer.time,
-        query=answer.query,
-        shown=answer.text,
-        choice=None if kind == "edit" else choice,
-        text=kept,
-        distance=None if kept is None else word_edits(answer.text, kept),
-        words=len(answer.text.split()),
-        has_record=kind == "edit",
-        model=answer.model,
-        recipe=answer.recipe,
-        feature_set=answer.feature_set,
-        features=tuple(one.features for one in answer.candidates),
+        choice=choice,
+        kept=kept,
         grades=grades,
-        evidence=answer.evidence,
-        stages=answer.stages,
-        known=answer.known,
+        has_record=kind == "edit",
     )
 
 
@@ -175,16 +166,6 @@ def _edited(text: str, task: TaskSpec, labels: Sequence[str]) -> str:
             return label
     shown = ", ".join(labels[:12])
     raise UsageError(f"{text[:40]!r} is no label of {task.name}", hint=f"one of: {shown}")
-
-
-def _grades(
-    texts: Sequence[str], kept: str, task: TaskSpec, labels: Sequence[str]
-) -> tuple[float, ...]:
-    """How much of each candidate the edit leaves; of a closed task, whether it is the label."""
-    if task.closed:
-        known = labels or (*texts, kept)
-        return tuple(float(task.parse(text, known) == kept) for text in texts)
-    return tuple(words_kept(text, kept) for text in texts)
 
 
 def teaches(said: Feedback | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import HydraError, NotFound
-from hydra_cli.core.feedback import KeptAnswer, KeptCandidate, rounded
+from hydra_cli.core.feedback import KeptAnswer, KeptCandidate
 from hydra_cli.core.records import Answer
 
 if TYPE_CHECKING:
@@ -40,15 +40,7 @@ def kept_of(answer: Answer) -> KeptAnswer:
         query=query.text,
         text=answer.text,
         time=answer.time,
-        candidates=tuple(
-            KeptCandidate(
-                scored.item.text,
-                rounded(scored.score),
-                scored.item.sample,
-                tuple(map(rounded, scored.item.features)),
-            )
-            for scored in answer.candidates
-        ),
+        candidates=tuple(map(KeptCandidate.of, answer.candidates)),
         evidence=tuple(scored.item.id for scored in answer.evidence),
         labels=query.labels,
         model=details.get("model"),

@@ -105,3 +105,55 @@ def test_wrong_uses_are_refused_before_anything_is_read(
     code, out, err = invoke([*arguments, "--answers", str(tmp_path / "none.jsonl")], capsys)
     assert code != 0
     assert (out, "Traceback" in err) == ("", False)
+
+
+def test_a_simulation_on_answers_made_elsewhere(
+    tiny_encoder_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests, results = tmp_path / "requests.jsonl", tmp_path / "results.jsonl"
+    rounds = tmp_path / "rounds.jsonl"
+    arguments = [
+        *_arguments(tiny_encoder_path, tmp_path, "LaMP_4"),
+        *("--simulate", "--rounds", "6", "--start", "4", "--hostile", "0.3"),
+    ]
+    code, out, err = invoke([*arguments, "--dry-run", "--json"], capsys)
+    assert code == 0, err
+    calls = json.loads(out)["total"]["calls"]
+    code, out, err = invoke([*arguments, "--requests", str(requests)], capsys)
+    assert code == 0, err
+    assert len(lines_of(requests)) == calls > 0
+    answer_batch(requests, results, said)
+    files = ["--answers", str(results), "--max-calls", "0"]
+    more = ["--report", str(tmp_path / "report"), "--predictions", str(rounds)]
+    code, out, err = invoke([*arguments, *files, *more], capsys)
+    assert code == 0, err
+    assert out.startswith("Learning from edits takes")
+    page = (tmp_path / "report" / "report.md").read_text("utf-8")
+    assert "LaMP_4-edits.svg" in page
+    assert "--simulate --rounds 6 --start 4 --hostile 0.3" in page
+    code, out, err = invoke([*arguments, *files, "--json"], capsys)
+    assert code == 0, err
+    found = json.loads(out)
+    lines = lines_of(rounds)
+    assert len(lines) == len(found["arms"]) * found["rounds"] * found["users"]
+    for name, arm in found["arms"].items():
+        assert arm["edits"] == sum(line["edits"] for line in lines if line["arm"] == name)
+
+
+@pytest.mark.parametrize(
+    ("task", "more", "told"),
+    [
+        ("LaMP_3", [], "no words to edit in labels: LaMP_3"),
+        ("LaMP_4", ["--methods", "rag-bm25"], "--methods"),
+        ("LaMP_4", ["--seeds", "0,1"], "one seed"),
+        ("LaMP_4", ["--supervision", "llm"], "--supervision"),
+    ],
+)
+def test_simulations_that_make_no_sense_are_refused(
+    task: str, more: list[str], told: str, tiny_encoder_path: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    arguments = [*_arguments(tiny_encoder_path, tmp_path, task), "--simulate", *more]
+    code, out, err = invoke([*arguments, "--max-calls", "0"], capsys)
+    assert (code, out) == (2, "")
+    assert told in err
