@@ -75,7 +75,7 @@ def fit(
     """Learn what one user, or everyone, would pick; judge whether it helps them.
 
     The newest records are held out: a stage that wins nothing on them is switched
-    off for the user; one that they can't judge stays on, untested.
+    off for the user; one that they can't judge is untested.
     With --requests nobody is asked: have the file answered elsewhere and repeat
     the command with --answers, until it has fitted.
     """

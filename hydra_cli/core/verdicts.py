@@ -16,10 +16,10 @@ STAGES: tuple[Stage, ...] = ("records", "rerank", "adapt")
 Code = Literal["won", "level", "unproven", "harmful", "untested", "unused"]
 """Why a stage is on or off.
 
-On: it ``won``, it is ``level`` with what it must not fall behind, or nobody could
-judge it (``untested``). Off: it won nothing beyond its noise (``unproven``), the
-baseline is better (``harmful``), or no record is shown, so it has nothing to do
-(``unused``).
+On: it ``won``, or it is ``level`` with what it must not fall behind. Off: it won
+nothing beyond its noise (``unproven``), the baseline is better (``harmful``), or no
+record is shown, so it has nothing to do (``unused``). What nobody could judge
+(``untested``) is on, but for the reranker (``NOT_JUDGED``).
 """
 
 Source = Literal["head", "population", "built-in", "method"]
@@ -67,7 +67,19 @@ class Verdict:
     rival: str = ""
 
 
-UNTESTED = Verdict(True, "untested")
+NOT_JUDGED: Mapping[Stage, Verdict] = {
+    "records": Verdict(True, "untested"),
+    "rerank": Verdict(False, "untested"),
+    "adapt": Verdict(True, "untested"),
+}
+"""Each stage while nobody has judged it.
+
+On real answers to texts the reranker wins nothing over the first stage's records,
+while these and the adapter do (docs/results.md).
+"""
+
+_BY_RECORDS = "reranked"
+"""The method in cards whose reranker was judged by its records alone, which tells little."""
 
 CONTROLS: tuple[Literal["majority", "knn"], ...] = ("majority", "knn")
 """What answers a closed task without an LLM and without an adapter."""
@@ -99,9 +111,7 @@ class Gate:
     that was not judged.
     """
 
-    verdicts: Mapping[Stage, Verdict] = field(
-        default_factory=lambda: dict.fromkeys(STAGES, UNTESTED)
-    )
+    verdicts: Mapping[Stage, Verdict] = field(default_factory=lambda: dict(NOT_JUDGED))
     evidence: str = ""
     quality: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     answers: Answers | None = None
@@ -165,7 +175,7 @@ class Gate:
         if "verdicts" not in card:
             return _of_sentences(card)
         return Gate(
-            {stage: _verdict(card["verdicts"][stage]) for stage in STAGES},
+            {stage: _verdict(stage, card["verdicts"][stage]) for stage in STAGES},
             card.get("evidence", ""),
             card.get("quality", {}),
             _answers(card.get("answers")),
@@ -191,7 +201,9 @@ def _figures(found: Verdict | Answers) -> dict[str, Any]:
     return values
 
 
-def _verdict(values: Mapping[str, Any]) -> Verdict:
+def _verdict(stage: Stage, values: Mapping[str, Any]) -> Verdict:
+    if values["code"] == "untested" or values["method"] == _BY_RECORDS:
+        return NOT_JUDGED[stage]
     gain = values.get("gain")
     return Verdict(**{**values, "gain": Gain.of(gain) if gain else None})
 
@@ -214,8 +226,8 @@ def _of_sentences(card: Mapping[str, Any]) -> Gate:
         over = {k.removeprefix("over "): g for k, g in found.items() if k.startswith("over ")}
         if stage != "records" and not shown:
             verdicts[stage] = Verdict(on, "unused")
-        elif not over:
-            verdicts[stage] = Verdict(on, "untested")
+        elif not over or found.get("stage") == _BY_RECORDS:
+            verdicts[stage] = NOT_JUDGED[stage]
         else:
             baseline = next(iter(over))
             gain = Gain.of(over[baseline])

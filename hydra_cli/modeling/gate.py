@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 from hydra_cli.core.files import name_of
 from hydra_cli.core.plan import MOST_ANSWERS
-from hydra_cli.core.verdicts import CONTROLS, UNTESTED, Answers, Code, Gain, Gate, Verdict
+from hydra_cli.core.verdicts import CONTROLS, NOT_JUDGED, Answers, Code, Gain, Gate, Stage, Verdict
 
 Pipeline = Literal[
     "plain", "rag", "rerank", "adapt1", "rerank+adapt1", "adapt", "rerank+adapt",
-    "majority", "knn", "adapt0", "lead", "records", "reranked",
+    "majority", "knn", "adapt0", "lead",
 ]  # fmt: skip
 """What can answer a held-out query.
 
@@ -33,8 +33,6 @@ adapter's choice among all answers on the first stage's evidence, ``adapt1`` by
 the greedy answer alone (labels and ratings), ``rerank+`` the same on reranked
 evidence. No LLM is asked by ``adapt0``, the adapter alone, nor by the controls
 ``majority`` and ``knn``; ``lead``, the query's opening words, is only a rival.
-``records`` and ``reranked`` stand in where no LLM was asked: how well the
-outputs of the shown records themselves match, before and after reranking.
 """
 
 ASKED: tuple[Pipeline, ...] = (
@@ -86,24 +84,22 @@ def decide(
     costly, and the newcomer must be expected to win more than it costs. The best
     one with an LLM gives the stages' verdicts; for labels and ratings it must then
     be worth its calls beside the best one without, which may be a control. Where
-    no LLM was asked, the reranker is judged by the records it picks, the adapter
-    beside the controls; what nothing could judge is untested.
+    no LLM was asked, the adapter of labels and ratings is judged beside the controls;
+    what nothing could judge is untested.
     """
     others = [o for o in population if o.user not in {o.user for o in own}]
     judge = _Judge(own, others, answers)
     asked, free = judge.best(ASKED), judge.best(FREE)
-    records = rerank = adapt = UNTESTED
+    records, rerank, adapt = NOT_JUDGED["records"], NOT_JUDGED["rerank"], NOT_JUDGED["adapt"]
     if asked is not None:
         records = _records(judge, asked)
-        rerank = judge.stage(asked, {more: less for less, more in _RERANKED.items()})
-        adapt = judge.stage(asked, _ADAPTED)
+        rerank = judge.stage("rerank", asked)
+        adapt = judge.stage("adapt", asked)
         adapt = replace(adapt, rival=judge.rival(asked))
         if not records.on:
             rerank = adapt = Verdict(False, "unused")
     elif free is not None and judge.ran(*FREE[:1]):
         adapt = judge.adapter_alone(free)
-    if rerank.code == "untested" and judge.ran("reranked", "records"):
-        rerank = judge.verdict(judge.beats("reranked", "records"), "reranked", "records")
     return Gate(
         {"records": records, "rerank": rerank, "adapt": adapt},
         quality={"own": _means(judge.own), "others": _means(judge.others)},
@@ -111,21 +107,20 @@ def decide(
     )
 
 
-_RERANKED: dict[Pipeline, Pipeline] = {
-    "rag": "rerank", "adapt1": "rerank+adapt1", "adapt": "rerank+adapt"
+_WITHOUT: dict[Stage, dict[Pipeline, Pipeline]] = {
+    "rerank": {"rerank": "rag", "rerank+adapt1": "adapt1", "rerank+adapt": "adapt"},
+    "adapt": {
+        "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
+    },
 }  # fmt: skip
-"""Each pipeline with the reranker as well."""
-_ADAPTED: dict[Pipeline, Pipeline] = {
-    "adapt": "rag", "adapt1": "rag", "rerank+adapt": "rerank", "rerank+adapt1": "rerank"
-}  # fmt: skip
-"""What each pipeline with the adapter would answer without it."""
+"""Each pipeline that has a stage, with what it would answer without it."""
 
 
 def _records(judge: _Judge, asked: Pipeline) -> Verdict:
     """Whether records are shown: on unless the plain prompt is the best one."""
     shown = judge.best([m for m in ASKED if m != "plain"]) if asked == "plain" else asked
     if shown is None or not judge.ran(shown, "plain"):
-        return UNTESTED
+        return NOT_JUDGED["records"]
     if asked != "plain":
         return judge.verdict(True, shown, "plain")
     return replace(judge.verdict(False, shown, "plain"), code="harmful")
@@ -186,21 +181,26 @@ class _Judge:
                      if baseline in o.quality]  # fmt: skip
         return self.gain(method, baseline).mean > PRICE * _scale(qualities) * extra
 
-    def stage(self, used: Pipeline, without: Mapping[Pipeline, Pipeline]) -> Verdict:
+    def stage(self, stage: Stage, used: Pipeline) -> Verdict:
         """A stage's verdict, from the pipelines that have it with what they are without it.
 
         On where the one in use has it.
         """
+        without = _WITHOUT[stage]
         if (less := without.get(used)) is not None:
-            return self.verdict(True, used, less) if self.ran(used, less) else UNTESTED
+            return (
+                self.verdict(True, used, less)
+                if self.ran(used, less)
+                else Verdict(True, "untested")
+            )
         more = next((m for m, less in without.items() if less == used and self.ran(m, used)), None)
-        return UNTESTED if more is None else self.verdict(False, more, used)
+        return NOT_JUDGED[stage] if more is None else self.verdict(False, more, used)
 
     def adapter_alone(self, free: Pipeline) -> Verdict:
         """The adapter's verdict where no LLM was asked: beside the hardest control."""
         controls: list[Pipeline] = [c for c in CONTROLS if self.ran("adapt0", c)]
         if not controls:
-            return UNTESTED
+            return NOT_JUDGED["adapt"]
         hardest = min(controls, key=lambda control: self.gain("adapt0", control).mean)
         return self.verdict(free == "adapt0", "adapt0", hardest)
 

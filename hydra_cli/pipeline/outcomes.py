@@ -32,24 +32,20 @@ def outcomes_of(
 
     With ``chat``, the reranked evidence is put before the LLM too, for all
     examples or those at ``asked_again``; the greedy answer alone where the plan
-    doesn't draw (``with_many_answers`` asks for the rest). Without it the
-    reranker is judged by its evidence alone: how well the shown records'
-    outputs match the reference, against the first stage's records.
+    doesn't draw (``with_many_answers`` asks for the rest). Without it nothing judges
+    the reranker: records whose outputs match the reference better hardly make better
+    answers (docs/design/texts.md).
     """
     from hydra_cli.modeling.gate import Outcome
 
-    how = plan.answering
-    reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[: how.k]) for e in examples]
-    qualities: list[dict[Pipeline, float]] = []
-    for example, evidence in zip(examples, reranked, strict=True):
-        quality = _without_llm(example, task)
-        quality |= _from_answers(example, task, scorer_of(example.user))
-        if chat is None:
-            quality["records"] = _evidence_grade(example.evidence, example, task)
-            quality["reranked"] = _evidence_grade(evidence, example, task)
-        qualities.append(quality)
+    qualities = [
+        _without_llm(example, task) | _from_answers(example, task, scorer_of(example.user))
+        for example in examples
+    ]
     usage = Usage()
     if chat is not None:
+        k = plan.answering.k
+        reranked = [tuple(scorer_of(e.user).rerank(e.context, e.shortlist)[:k]) for e in examples]
         again = range(len(examples)) if asked_again is None else sorted(asked_again)
         usage = _ask_reranked(
             examples, again, reranked, task, plan, scorer_of, chat, qualities, progress=progress
@@ -189,15 +185,6 @@ def _ask_reranked(
         if progress is not None:
             progress.advance()
     return usage
-
-
-def _evidence_grade(
-    evidence: Sequence[Scored[Record]], example: TrainingExample, task: TaskSpec
-) -> float:
-    if not evidence:
-        return 0.0
-    grades = [_grade(scored.item.output, example, task) for scored in evidence]
-    return sum(grades) / len(grades)
 
 
 def _grade(prediction: str, example: TrainingExample, task: TaskSpec) -> float:

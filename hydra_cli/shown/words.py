@@ -20,7 +20,6 @@ BASELINES = {
     "plain": "the plain prompt",
     "rag": "an answer without it",
     "rerank": "an answer without it",
-    "records": "the first stage's order",
     "majority": "the user's most frequent label",
     "knn": "a vote of the most similar records",
     "lead": "the opening words of the query",
@@ -49,8 +48,6 @@ def reason(verdict: Verdict, task: TaskSpec) -> str:
         return " (judged by an earlier release)"
     baseline = BASELINES.get(verdict.baseline, verdict.baseline)
     told = compared(verdict.quality, verdict.without, task.kind, task.labels)
-    if verdict.method == "reranked":
-        told = f"the records it picks are {told}"
     helps_others = verdict.on and gain.mean > 0.0 and verdict.quality <= verdict.without
     if helps_others:
         told = f"it helps others, {told}"

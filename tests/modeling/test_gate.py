@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_cli.core.verdicts import Gate
+from hydra_cli.core.verdicts import NOT_JUDGED, Gain, Gate, Verdict
 from hydra_cli.modeling.gate import (
     Outcome,
     Pipeline,
@@ -190,22 +190,19 @@ def test_own_outcomes_are_not_counted_twice() -> None:
     assert gain == alone
 
 
-def test_what_nothing_could_judge_stays_on_and_says_so() -> None:
+def test_what_nothing_could_judge_says_so_and_only_the_reranker_is_off() -> None:
     decision = decide([], [])
-    assert decision.rerank
-    assert decision.adapt
+    assert (decision.records, decision.rerank, decision.adapt) == (True, False, True)
     assert {verdict.code for verdict in decision.verdicts.values()} == {"untested"}
 
 
 def test_without_an_llm_the_adapter_is_judged_by_the_controls_alone() -> None:
-    level = crowd(20, records=0.7, reranked=0.8, adapt0=0.5, knn=0.45)
+    level = crowd(20, adapt0=0.5, knn=0.45)
     level = [Outcome(o.user, {**o.quality, "majority": o.quality["adapt0"]}) for o in level]
     assert decide([], level).adapt
     assert decide([], level).n is None, "whether answers help is open"
-    assert decide([], level).rerank
-    behind = crowd(20, records=0.7, reranked=0.6, adapt0=0.3, majority=0.6, knn=0.4)
+    behind = crowd(20, adapt0=0.3, majority=0.6, knn=0.4)
     assert not decide([], behind).adapt
-    assert not decide([], behind).rerank
 
 
 def test_few_lucky_outcomes_are_no_certainty() -> None:
@@ -250,6 +247,16 @@ def test_a_card_of_the_first_release_still_decides_and_gives_its_figures() -> No
     assert found.gain.probability == pytest.approx(0.0668, abs=1e-4)
     assert gate.verdicts["adapt"].code == "untested"
     assert Gate.of({}).adapt
+
+
+def test_a_reranker_that_its_records_judged_reads_as_not_judged() -> None:
+    """Earlier releases did that where no LLM was asked."""
+    gain = Gain(0.05, 0.01, 8, 40)
+    judged = Verdict(True, "won", "reranked", "records", gain, 0.5, 0.4)
+    gate = Gate.of(Gate({**NOT_JUDGED, "rerank": judged}).card)
+    assert gate.verdicts["rerank"] == NOT_JUDGED["rerank"]
+    kept = Verdict(True, "won", "rerank", "rag", gain, 0.5, 0.4)
+    assert Gate.of(Gate({**NOT_JUDGED, "rerank": kept}).card).rerank
 
 
 def test_cards_from_before_the_adapter_alone_had_a_name_are_read() -> None:
