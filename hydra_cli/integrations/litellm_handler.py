@@ -23,8 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import litellm
@@ -33,6 +35,7 @@ from litellm.llms import custom_llm
 
 from hydra_cli.api import Hydra
 from hydra_cli.core.errors import HydraError
+from hydra_cli.core.protocols import AsyncChatModel
 from hydra_cli.core.records import Answer
 from hydra_cli.integrations.shared import shared_hydra
 from hydra_cli.llm.litellm_loading import adopt_litellm
@@ -40,9 +43,9 @@ from hydra_cli.pipeline.answering import Draft
 from hydra_cli.serving import bodies, replies
 from hydra_cli.serving.asker import Asker
 from hydra_cli.serving.errors import ApiError, api_error
+from hydra_cli.serving.personal_ask import PersonalAsk
 from hydra_cli.serving.service import ServeOptions, Service
 from hydra_cli.serving.whose import Whose, whose
-from hydra_cli.workflows.ask import Stopwatch
 
 PROVIDER = "hydra"
 _END = object()
@@ -64,52 +67,74 @@ class HydraProvider(custom_llm.CustomLLM):
         self, model: str, messages: list[Any], model_response: Any, **given: Any
     ) -> Any:
         """litellm's hook for an answer as a whole."""
-        with _told_as_litellm():
-            body = _body(model, messages, given)
-            service, found = self._found(body, given)
-            if isinstance(found, str):
-                chat = service.hydra.async_chat(body.target.model)
-                response = self._loop.call(chat.forward(body.raw))
-                return litellm.ModelResponse(**response, hydra=replies.plain(found))
-            draft, answer = _answered(service.hydra, body, found)
-            return _filled(model_response, body, draft, answer)
+        return self._loop.call(self._completed(model, messages, model_response, given))
 
     async def acompletion(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **given: Any
     ) -> Any:
-        return await asyncio.to_thread(self.completion, model, messages, model_response, **given)
+        """The same for a task; where that is cancelled, the calls hang up."""
+        return await self._loop.acall(self._completed(model, messages, model_response, given))
 
     def streaming(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **given: Any
     ) -> Iterator[Any]:
-        """litellm's hook for chunks: the LLM's own as they come, a chosen answer at its end."""
-        with _told_as_litellm():
-            body = _body(model, messages, given)
-            service, found = self._found(body, given)
-            if isinstance(found, str):
-                chunks = service.hydra.async_chat(body.target.model).forward_stream(body.raw)
-                while (chunk := self._loop.call(_next(chunks))) is not _END:
-                    yield litellm.ModelResponseStream(**chunk)
-                return
-            draft, answer = _answered(service.hydra, body, found)
-            yield from _chunks(draft, answer)
+        """litellm's hook for chunks: a lone answer as it comes, a chosen one at its end."""
+        chunks = self._chunks(model, messages, given)
+        try:
+            while (chunk := self._loop.call(_next(chunks))) is not _END:
+                yield chunk
+        finally:
+            self._loop.call(chunks.aclose())
 
     async def astreaming(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **given: Any
     ) -> AsyncIterator[Any]:
-        chunks = self.streaming(model, messages, model_response, **given)
-        while (chunk := await asyncio.to_thread(next, chunks, _END)) is not _END:
-            yield chunk
+        """The same for a task; whoever stops reading hangs up."""
+        chunks = self._chunks(model, messages, given)
+        try:
+            while (chunk := await self._loop.acall(_next(chunks))) is not _END:
+                yield chunk
+        finally:
+            await self._loop.acall(chunks.aclose())
+
+    async def _completed(
+        self, model: str, messages: list[Any], response: Any, given: Mapping[str, Any]
+    ) -> Any:
+        with _told_as_litellm():
+            body = _body(model, messages, given)
+            service, found, chat = await asyncio.to_thread(self._found, body, given)
+            if isinstance(found, str):
+                made = await chat.forward(body.raw)
+                return litellm.ModelResponse(**made, hydra=replies.plain(found))
+            draft, answer = await PersonalAsk(service, body, found, chat).answered()
+            return _filled(response, body, draft, answer)
+
+    async def _chunks(
+        self, model: str, messages: list[Any], given: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        with _told_as_litellm():
+            body = _body(model, messages, given)
+            service, found, chat = await asyncio.to_thread(self._found, body, given)
+            if isinstance(found, str):
+                async with aclosing(chat.forward_stream(body.raw)) as coming:
+                    async for chunk in coming:
+                        yield litellm.ModelResponseStream(**chunk)
+                return
+            ask = PersonalAsk(service, replace(body, include_usage=True), found, chat)
+            async with aclosing(ask.events(explain=False)) as events:
+                async for chunk in _generic(events):
+                    yield chunk
 
     def _found(
         self, body: bodies.ChatBody, given: Mapping[str, Any]
-    ) -> tuple[Service, Whose | str]:
-        """Whose answer it is, or why it is the LLM's own."""
+    ) -> tuple[Service, Whose | str, AsyncChatModel]:
+        """Whose answer it is, or why it is the LLM's own; and the LLM."""
         service = Service(self._open_store(), ServeOptions())
         headers = {str(k).lower(): str(v) for k, v in (given.get("headers") or {}).items()}
         found = whose(service, Asker(), headers, body.raw, body.target.task)
         why_not = body.why_not or found.why_not
-        return service, found if why_not is None else why_not
+        chat = service.hydra.async_chat(body.target.model)
+        return service, found if why_not is None else why_not, chat
 
 
 class _Loop:
@@ -120,13 +145,20 @@ class _Loop:
         self._lock = threading.Lock()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._started(work).result()
+
+    async def acall(self, work: Coroutine[Any, Any, T]) -> T:
+        """The same for another loop's task; where that is cancelled, so is the work."""
+        return await asyncio.wrap_future(self._started(work))
+
+    def _started(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(
                     target=self._loop.run_forever, name="hydra-pers", daemon=True
                 ).start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 handler = HydraProvider()
@@ -158,14 +190,6 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} in the call")
 
 
-def _answered(hydra: Hydra, body: bodies.ChatBody, found: Whose) -> tuple[Draft, Answer]:
-    said, watch = body.conversation(), Stopwatch()
-    draft = hydra.draft(
-        said.query, user=found.user, task=found.task, conversation=said, watch=watch
-    ).wished(body.wishes)
-    return draft, hydra.complete(draft, model=body.target.model, watch=watch)
-
-
 def _filled(response: Any, body: bodies.ChatBody, draft: Draft, answer: Answer) -> Any:
     """litellm's response object."""
     response.choices = [
@@ -183,12 +207,21 @@ def _filled(response: Any, body: bodies.ChatBody, draft: Draft, answer: Answer) 
     return response
 
 
-def _chunks(draft: Draft, answer: Answer) -> Iterator[dict[str, Any]]:
-    """The winner, known only once all answers were there, as litellm's generic chunks."""
-    ((text, finish),) = replies.choices_of(draft, answer, 1)
-    told = replies.personal(draft, answer)
-    yield _chunk(text, hydra=told)
-    yield _chunk("", finish=finish, usage=replies.usage_of(answer.usage))
+async def _generic(
+    events: AsyncGenerator[Mapping[str, Any], None],
+) -> AsyncIterator[dict[str, Any]]:
+    """A stream's first answer as litellm's generic chunks: it streams no second one."""
+    finish = "stop"
+    async for event in events:
+        for choice in event["choices"][:1]:
+            if choice["index"] == 0:
+                finish = choice["finish_reason"] or finish
+                if text := choice["delta"].get("content"):
+                    yield _chunk(text)
+        if "hydra" in event:
+            yield _chunk("", hydra=event["hydra"])
+        if "usage" in event:
+            yield _chunk("", finish=finish, usage=event["usage"])
 
 
 def _chunk(

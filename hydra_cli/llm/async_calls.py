@@ -14,10 +14,12 @@ from tenacity import AsyncRetrying, retry_if_exception
 from hydra_cli.core.protocols import ChatRequest, Sampling
 from hydra_cli.core.records import Usage
 from hydra_cli.llm import pricing
+from hydra_cli.llm.answer_text import AfterThinking
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.openai_fields import as_arguments, texts
 from hydra_cli.llm.provider_calls import Batch, Caller
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors
+from hydra_cli.llm.providers import LOCAL
 
 LONG_ANSWER = 4096
 """Tokens of an answer whose length nobody limits, as a budget reckons with it."""
@@ -49,16 +51,20 @@ class AsyncCaller(Caller):
         return replace(batch, usage=spent)
 
     async def stream(self, request: ChatRequest, start: int) -> AsyncGenerator[str | Batch, None]:
-        """One answer as it comes, raw, and at the end all of it; ProviderError at any piece."""
+        """One answer as it comes, raw, and at the end all of it; ProviderError at any piece.
+
+        Thinking is left out, and so is what may be some.
+        """
         async with self.throttle.place():
             began = time.monotonic()
             sent, opened = await self._opened(request, start)
             chunks: list[Any] = []
+            shown = AfterThinking(unopened=self.may_think_unopened)
             try:
                 async with aclosing(opened) as coming:
                     async for chunk in coming:
                         chunks.append(chunk)
-                        if text := _text(chunk):
+                        if text := shown.feed(_text(chunk)):
                             yield text
                 response = load_litellm().stream_chunk_builder(chunks)
                 batch, _ = self.understood(response, request, time.monotonic() - began)
@@ -72,7 +78,7 @@ class AsyncCaller(Caller):
             streaming = {"stream": True, "stream_options": {"include_usage": True}}
             sent = {**self.arguments(request, 1, start), **streaming}
             try:
-                return sent, await load_litellm().acompletion(**sent)
+                return sent, await self._asked(sent)
             except foreign_errors() as error:
                 failure = self.explained(error, request, sent)
                 if not isinstance(failure, ProviderFailure):
@@ -123,11 +129,19 @@ class AsyncCaller(Caller):
             **as_arguments(fields, self.endpoint.provider),
         }
         try:
-            response = await load_litellm().acompletion(**sent)
+            response = await self._asked(sent)
         except foreign_errors() as error:
             raise self._failed(error, body) from None
         self.throttle.succeeded()
         return response
+
+    async def _asked(self, sent: Mapping[str, Any]) -> Any:
+        """litellm's response or stream; an embedded LLM streams by itself."""
+        if self.endpoint.provider == LOCAL and sent.get("stream"):
+            from hydra_cli.llm.local_provider import stream
+
+            return stream(sent)
+        return await load_litellm().acompletion(**sent)
 
     def _failed(self, error: Exception, body: Mapping[str, Any]) -> Exception:
         request = ChatRequest(texts(body["messages"]), Sampling())

@@ -9,9 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from hydra_cli.core.errors import ProviderError
@@ -23,6 +31,9 @@ from hydra_cli.llm.budget import Budget
 from hydra_cli.llm.flights import Flight, Job, distinct_answers
 from hydra_cli.llm.provider_calls import Batch
 
+T = TypeVar("T")
+OF_THE_BODY = frozenset({"request", "parameter", "filter", "context", "model"})
+"""Kinds of failures that whoever sent the body must hear of: they named it so."""
 _NEVER = threading.Event()
 
 
@@ -110,17 +121,57 @@ class AsyncChat:
                     yield Piece(piece)
 
     async def forward(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to any body of OpenAI's chat completions, as it came."""
-        caller = self._callers[0]
+        """The answer to any body of OpenAI's chat completions, as it came.
+
+        The next model answers in place of one that failed, but for a body that is at fault.
+        """
+        return await self._first_to(lambda caller: self._forward(body, caller))
+
+    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The same, chunk by chunk, as they came."""
+        chunks, first = await self._first_to(lambda caller: self._begun(body, caller))
+        async with aclosing(chunks):
+            if first is not None:
+                yield first
+            async for chunk in chunks:
+                yield chunk
+
+    async def _first_to(self, work: Callable[[AsyncCaller], Awaitable[T]]) -> T:
+        """What the first model gives that doesn't fail; else the failure of the one asked for."""
+        failure: ProviderError | None = None
+        for place, caller in enumerate(self._callers):
+            try:
+                return await work(caller)
+            except ProviderError as error:
+                failure = failure or error
+                if getattr(error, "kind", None) in OF_THE_BODY:
+                    break
+                if place + 1 < len(self._callers):
+                    self._next(error, place)
+        assert failure is not None
+        raise failure
+
+    async def _forward(self, body: Mapping[str, Any], caller: AsyncCaller) -> dict[str, Any]:
         await caller.ready()
         async with self._paid(caller.worst_case_of, body) as used:
             response = await caller.forward(body)
             used.append(caller.usage_of(response))
         return plain(response)
 
-    async def forward_stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The same, chunk by chunk, as they came."""
-        caller = self._callers[0]
+    async def _begun(
+        self, body: Mapping[str, Any], caller: AsyncCaller
+    ) -> tuple[AsyncGenerator[dict[str, Any], None], dict[str, Any] | None]:
+        """The stream of one model, and its first chunk: what fails later fails for good."""
+        chunks = self._forward_stream(body, caller)
+        try:
+            return chunks, await anext(chunks, None)
+        except BaseException:
+            await chunks.aclose()
+            raise
+
+    async def _forward_stream(
+        self, body: Mapping[str, Any], caller: AsyncCaller
+    ) -> AsyncGenerator[dict[str, Any], None]:
         await caller.ready()
         async with (
             self._paid(caller.worst_case_of, body) as used,
@@ -217,11 +268,17 @@ def plain(response: Any) -> dict[str, Any]:
                 aside = holder.pop("provider_specific_fields", None) or {}
                 known = {k: v for k, v in aside.items() if v is not None}
                 holder.update({**known, **holder})
+    if found.get("usage") and not any(map(_says_something, found["choices"])):
+        found["choices"] = []  # the last chunk of a stream: litellm adds a choice to it
     for choice in found.get("choices", ()):
         choice.setdefault("finish_reason", None)
         if "message" in choice:
             choice["message"].setdefault("content", None)
     return found
+
+
+def _says_something(choice: Mapping[str, Any]) -> bool:
+    return bool(choice.get("finish_reason") or choice.get("message") or choice.get("delta"))
 
 
 async def _together(calls: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -11,8 +11,10 @@ import atexit
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ import torch
 from hydra_cli.core.errors import ProviderError
 from hydra_cli.core.protocols import Sampling
 from hydra_cli.llm.local_chat import LocalAnswers, LocalChat
-from hydra_cli.llm.local_decoding import Cancelled, Prompt
+from hydra_cli.llm.local_decoding import Cancelled, Part, Prompt
 
 _PAUSE_SECONDS = 0.03
 _GATHER_SECONDS = 0.5
@@ -50,12 +52,21 @@ class BatchingChat:
 
     def ask(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling) -> LocalAnswers:
         """The answers to one request. ProviderError where it can't be answered."""
-        prompt = self.chat.prompt(messages, sampling)
+        return self.submit(self.chat.prompt(messages, sampling)).result()
+
+    def submit(
+        self, prompt: Prompt, said: Callable[[Part], None] | None = None
+    ) -> Future[LocalAnswers]:
+        """The answers to a prompt of the model's, once they are there.
+
+        ``said`` hears their parts as they come. To cancel the future ends the work at the
+        next token. ProviderError, here or from the future, where it can't be answered.
+        """
         if self._closed.is_set():
             raise ProviderError(f"{self.chat.name} has been closed")
         answer: Future[LocalAnswers] = Future()
-        self._jobs.put((prompt, answer))
-        return answer.result()
+        self._jobs.put((replace(prompt, said=said, gone=answer.cancelled), answer))
+        return answer
 
     def close(self) -> None:
         """Stop at the next token; requests under way fail."""
@@ -68,10 +79,10 @@ class BatchingChat:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             for batch in self._packed(self._gather(job)):
-                self._run(batch)
+                self._run([job for job in batch if not job[1].cancelled()])
         while not self._jobs.empty():
             if (job := self._jobs.get()) is not None:
-                job[1].set_exception(self._ended())
+                self._fail([job], self._ended())
 
     def _gather(self, first: _Job) -> list[_Job]:
         """The first request and all that follow it without a pause."""
@@ -106,6 +117,8 @@ class BatchingChat:
 
     def _run(self, batch: list[_Job]) -> None:
         """Answer a batch; halves of it where it doesn't fit into the GPU's memory."""
+        if not batch:
+            return
         try:
             made = self.chat.answer([prompt for prompt, _ in batch], cancelled=self._closed.is_set)
         except torch.OutOfMemoryError as error:
@@ -121,7 +134,8 @@ class BatchingChat:
             self._fail(batch, error)
         else:
             for (_, answer), answers in zip(batch, made, strict=True):
-                answer.set_result(answers)
+                with suppress(InvalidStateError):  # it was given up in this moment
+                    answer.set_result(answers)
 
     def _ended(self) -> ProviderError:
         return ProviderError(f"{self.chat.name} was closed before it had answered")
@@ -129,4 +143,5 @@ class BatchingChat:
     @staticmethod
     def _fail(batch: list[_Job], error: Exception) -> None:
         for _, answer in batch:
-            answer.set_exception(error)
+            with suppress(InvalidStateError):
+                answer.set_exception(error)

@@ -18,6 +18,7 @@ import torch
 from jinja2 import TemplateError
 
 from hydra_cli.core.errors import ModelError, ProviderError
+from hydra_cli.llm.answer_text import opened_thinking
 from hydra_cli.llm.local_decoding import Decoder, Generated, Prompt
 from hydra_cli.models.fetching import open_model
 from hydra_cli.models.files import ModelFolder
@@ -89,7 +90,8 @@ class LocalChat:
                 f"{self.name} holds {self._longest} together",
                 hint="use fewer or shorter records as evidence",
             )
-        return Prompt(tuple(ids), sampling)
+        begun = opened_thinking(str(text))
+        return Prompt(tuple(ids), sampling, begun)
 
     def generate_batch(
         self,

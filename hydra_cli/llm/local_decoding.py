@@ -30,11 +30,29 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What has come of a prompt's answer number ``place``, with the tokens that it is of."""
+
+    place: int
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids of a prompt and how it is to be answered."""
+    """Token ids of a prompt, how it is to be answered, and to whom.
+
+    ``opening`` is what the chat template has begun the answer with. ``said`` hears each part
+    of an answer as it comes, in the thread that decodes; ``gone`` tells whether nobody waits
+    any more, which ends its answers at the next token.
+    """
 
     ids: tuple[int, ...]
     sampling: Sampling
+    opening: str = ""
+    said: Callable[[Part], None] | None = None
+    gone: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +75,17 @@ class Generated:
 
 @dataclass(slots=True)
 class _Row:
-    """One answer in the making."""
+    """One answer in the making; it stands at each of ``places`` of its request."""
 
     request: int
     sampling: Sampling
+    places: Sequence[int] = (0,)
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: str = ""
     text: str | None = None
+    told: tuple[int, int] = (0, 0)
+    """Characters and tokens that were said already."""
 
 
 class Decoder:
@@ -85,9 +106,9 @@ class Decoder:
     ) -> list[list[Generated]]:
         """``sampling.n`` answers to each prompt, in order. Cancelled when told to stop."""
         rows = [
-            _Row(request, prompt.sampling)
+            _Row(request, prompt.sampling, places)
             for request, prompt in enumerate(prompts)
-            for _ in range(_distinct_answers(prompt.sampling))
+            for places in _places(prompt.sampling)
         ]
         state = _State.start(self.model, prompts, rows)
         alive = rows
@@ -100,6 +121,7 @@ class Decoder:
             ):
                 if not row.finish:
                     self._take(row, token, logprob)
+                    self._tell(row, prompts[row.request])
             alive = [row for row in state.rows if not row.finish]
             if alive:
                 if len(alive) < _COMPACT_BELOW * len(state.rows):
@@ -109,7 +131,7 @@ class Decoder:
                 state.step(self.model, chosen)
         answers: list[list[Generated]] = [[] for _ in prompts]
         for row in rows:
-            answers[row.request].append(self._finished(row))
+            answers[row.request].append(self._finished(row, prompts[row.request]))
         return [
             made * (prompt.sampling.n // len(made))
             for made, prompt in zip(answers, prompts, strict=True)
@@ -131,8 +153,27 @@ class Decoder:
         if len(row.ids) >= row.sampling.max_tokens:
             row.finish = "length"
 
-    def _finished(self, row: _Row) -> Generated:
-        text = self._decode(row.ids) if row.text is None else row.text
+    def _tell(self, row: _Row, prompt: Prompt) -> None:
+        """Say what has come of the answer, and end it where nobody listens any more."""
+        if prompt.gone():
+            row.finish = row.finish or "stop"
+        if prompt.said is None:
+            return
+        text = self._text(row, prompt)
+        if not row.finish:
+            text = _settled(text, row.sampling.stop)
+        shown, tokens = row.told
+        if len(text) > shown:
+            ids, logprobs = tuple(row.ids[tokens:]), tuple(row.logprobs[tokens:])
+            for place in row.places:
+                prompt.said(Part(place, text[shown:], ids, logprobs))
+            row.told = len(text), len(row.ids)
+
+    def _text(self, row: _Row, prompt: Prompt) -> str:
+        return prompt.opening + (self._decode(row.ids) if row.text is None else row.text)
+
+    def _finished(self, row: _Row, prompt: Prompt) -> Generated:
+        text = self._text(row, prompt)
         return Generated(text, tuple(row.ids), tuple(row.logprobs), row.finish)
 
     def _may_end(self, token: int, stop: str) -> bool:
@@ -148,6 +189,22 @@ class Decoder:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text if isinstance(text, str) else text[0]
+
+
+def _settled(text: str, stop: Sequence[str]) -> str:
+    """The part that later tokens won't change: no half character, no half stop string."""
+    text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+    longest = max(map(len, stop), default=0)
+    for place in range(max(0, len(text) - longest + 1), len(text)):
+        if any(mark.startswith(text[place:]) for mark in stop):
+            return text[:place]
+    return text
+
+
+def _places(sampling: Sampling) -> list[Sequence[int]]:
+    """Where each distinct answer stands among the ``n``."""
+    distinct = _distinct_answers(sampling)
+    return [range(place, sampling.n, distinct) for place in range(distinct)]
 
 
 def _distinct_answers(sampling: Sampling) -> int:

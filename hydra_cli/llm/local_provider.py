@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
 from typing import Any
 
 from litellm.llms import custom_llm
@@ -13,6 +15,9 @@ from hydra_cli.core.protocols import Sampling
 from hydra_cli.llm.litellm_loading import load_litellm
 from hydra_cli.llm.local_batching import BatchingChat
 from hydra_cli.llm.local_chat import LocalAnswers, open_local_chat
+from hydra_cli.llm.local_chunks import ChunkMaker, logprobs_of, usage_of, wants_logprobs
+from hydra_cli.llm.local_decoding import Part, Prompt
+from hydra_cli.llm.provider_errors import ProviderFailure
 from hydra_cli.llm.providers import LOCAL, OWN_SECONDS
 
 litellm: Any = load_litellm()
@@ -31,34 +36,54 @@ class LocalProvider(custom_llm.CustomLLM):
     def completion(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **others: Any
     ) -> Any:
-        """litellm's hook: the answers, their log-probabilities and the tokens used."""
-        sampling = sampling_of(others.get("optional_params") or {})
-        chat = self._open(model)
-        return _respond(model_response, model, chat, chat.ask(_plain(messages), sampling))
+        """litellm's hook: the answers, the tokens used, and log-probabilities where asked for."""
+        parameters = others.get("optional_params") or {}
+        chat, prompt = self._prompt(model, messages, parameters)
+        return _respond(model_response, model, chat, chat.submit(prompt).result(), parameters)
 
     async def acompletion(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], model_response: Any, **others: Any
     ) -> Any:
-        return await asyncio.to_thread(self.completion, model, messages, model_response, **others)
+        """The same for a task; where that is cancelled, the work ends at the next token."""
+        parameters = others.get("optional_params") or {}
+        chat, prompt = await asyncio.to_thread(self._prompt, model, messages, parameters)
+        made = await asyncio.wrap_future(chat.submit(prompt))
+        return _respond(model_response, model, chat, made, parameters)
 
     async def astreaming(  # type: ignore[override]  # litellm passes all by keyword
         self, model: str, messages: list[Any], **others: Any
-    ) -> AsyncIterator[dict[str, Any]]:
-        """The answers in one piece each: a batch of requests decodes together."""
-        sampling = sampling_of(others.get("optional_params") or {})
-        chat = await asyncio.to_thread(self._open, model)
-        made = await asyncio.to_thread(chat.ask, _plain(messages), sampling)
-        completion = sum(len(answer.ids) for answer in made.answers)
-        usage = {
-            "prompt_tokens": made.prompt_tokens,
-            "completion_tokens": completion,
-            "total_tokens": made.prompt_tokens + completion,
-        }
-        for index, answer in enumerate(made.answers):
-            piece = {"index": index, "is_finished": False, "finish_reason": "", "usage": None}
-            yield {**piece, "text": answer.text, "tool_use": None}
-            end = {"is_finished": True, "finish_reason": answer.finish, "usage": usage}
-            yield {**piece, **end, "text": "", "tool_use": None}
+    ) -> AsyncIterator[Any]:
+        """The answer's chunks. litellm itself keeps the first of several answers alone."""
+        async with aclosing(self.chunks(model, messages, others["optional_params"])) as coming:
+            async for chunk in coming:
+                yield chunk
+
+    async def chunks(
+        self, model: str, messages: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """litellm's chunks of all answers, token by token, at last what they used.
+
+        The work ends at the next token where nobody goes on reading.
+        """
+        chat, prompt = await asyncio.to_thread(self._prompt, model, messages, parameters)
+        reply = ChunkMaker(model, chat.chat.tokenizer.decode, wants_logprobs(parameters))
+        async with aclosing(_parts(chat, prompt)) as coming:
+            async for item in coming:
+                if isinstance(item, Part):
+                    yield reply.of_part(item)
+                    continue
+                for place, answer in enumerate(item.answers):
+                    yield reply.end(place, answer.finish)
+                if (parameters.get("stream_options") or {}).get("include_usage"):
+                    yield reply.usage(usage_of(item))
+
+    def _prompt(
+        self, model: str, messages: Sequence[Any], parameters: Mapping[str, Any]
+    ) -> tuple[BatchingChat, Prompt]:
+        sampling = sampling_of(parameters)
+        said = _plain(messages)
+        chat = self._open(model)
+        return chat, chat.chat.prompt(said, sampling)
 
     def _open(self, model: str) -> BatchingChat:
         with self._lock:
@@ -73,8 +98,30 @@ def register() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
     if all(item["provider"] != LOCAL for item in litellm.custom_provider_map):
-        litellm.custom_provider_map.append({"provider": LOCAL, "custom_handler": LocalProvider()})
+        litellm.custom_provider_map.append({"provider": LOCAL, "custom_handler": _PROVIDER})
         litellm.utils.custom_llm_setup()
+
+
+_PROVIDER = LocalProvider()
+
+
+def stream(sent: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    """The chunks of a call as litellm takes it, without litellm's own hands on them.
+
+    They would lose all answers but the first. ProviderError where it can't be answered.
+    """
+    return _as_provider_errors(
+        _PROVIDER.chunks(str(sent["model"]).removeprefix(f"{LOCAL}/"), sent["messages"], sent)
+    )
+
+
+async def _as_provider_errors(chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    try:
+        async with aclosing(chunks) as coming:
+            async for chunk in coming:
+                yield chunk
+    except custom_llm.CustomLLMError as error:
+        raise ProviderFailure(error.message, kind="request") from None
 
 
 def sampling_of(parameters: Mapping[str, Any]) -> Sampling:
@@ -108,32 +155,52 @@ def _refusal(reason: str) -> Exception:
 
 
 def _plain(messages: Sequence[Any]) -> list[dict[str, str]]:
-    return [{"role": str(m["role"]), "content": str(m["content"] or "")} for m in messages]
+    return [{"role": str(m["role"]), "content": _text(m["content"])} for m in messages]
 
 
-def _respond(response: Any, model: str, chat: BatchingChat, made: LocalAnswers) -> Any:
+def _text(content: Any) -> str:
+    if not isinstance(content, list):
+        return str(content or "")
+    if any(part.get("type") != "text" for part in content):
+        raise _refusal("an embedded LLM reads text alone, no images, audio or files")
+    return "\n".join(str(part["text"]) for part in content)
+
+
+async def _parts(chat: BatchingChat, prompt: Prompt) -> AsyncGenerator[Part | LocalAnswers, None]:
+    """Each part as it comes, at last all answers; whoever stops reading ends the work."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Queue[Part | Future[LocalAnswers]] = asyncio.Queue()
+
+    def put(item: Part | Future[LocalAnswers]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            loop.call_soon_threadsafe(came.put_nowait, item)
+
+    answer = chat.submit(prompt, put)
+    answer.add_done_callback(put)
+    try:
+        while isinstance(item := await came.get(), Part):
+            yield item
+        yield item.result()
+    finally:
+        answer.cancel()
+
+
+def _respond(
+    response: Any, model: str, chat: BatchingChat, made: LocalAnswers, parameters: Mapping[str, Any]
+) -> Any:
     """Fill litellm's response object."""
     decode = chat.chat.tokenizer.decode
+    told = wants_logprobs(parameters)
     response.choices = [
         litellm.Choices(
             index=index,
             finish_reason=answer.finish,
             message=litellm.Message(role="assistant", content=answer.text),
-            logprobs={
-                "content": [
-                    {"token": decode([token]), "logprob": logprob, "top_logprobs": []}
-                    for token, logprob in zip(answer.ids, answer.logprobs, strict=True)
-                ]
-            },
+            **({"logprobs": logprobs_of(answer, decode)} if told else {}),
         )
         for index, answer in enumerate(made.answers)
     ]
-    completion = sum(len(answer.ids) for answer in made.answers)
     response.model = model
     response._hidden_params[OWN_SECONDS] = made.seconds
-    response.usage = litellm.Usage(
-        prompt_tokens=made.prompt_tokens,
-        completion_tokens=completion,
-        total_tokens=made.prompt_tokens + completion,
-    )
+    response.usage = litellm.Usage(**usage_of(made))
     return response

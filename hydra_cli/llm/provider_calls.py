@@ -17,7 +17,12 @@ from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.records import Usage
 from hydra_cli.llm import pricing
 from hydra_cli.llm.answer_cache import StoredCall
-from hydra_cli.llm.answer_text import clean_answer, has_reasoning, strip_reasoning
+from hydra_cli.llm.answer_text import (
+    clean_answer,
+    closes_unopened,
+    has_reasoning,
+    strip_reasoning,
+)
 from hydra_cli.llm.litellm_loading import load_litellm, unlogged
 from hydra_cli.llm.openai_fields import as_arguments
 from hydra_cli.llm.provider_errors import ProviderFailure, foreign_errors, translate
@@ -90,7 +95,7 @@ class Caller:
     """Calls one model, and remembers for this process what it turned out to take.
 
     Learned: how many answers a call gives, which parameters are rejected,
-    whether thinking needs room. Safe to use from many threads.
+    whether thinking needs room and how it begins. Safe to use from many threads.
     """
 
     counting = True
@@ -115,6 +120,7 @@ class Caller:
         self._known: frozenset[str] | None = None
         self._rejected: set[str] = set()
         self._room = 0
+        self._unopened: bool | None = None
         self._noted: set[str] = set()
         self._learning = threading.Lock()
 
@@ -132,6 +138,16 @@ class Caller:
         if "n" in self._rejected or (wanted > 1 and "n" not in self._parameters()):
             return 1
         return min(wanted, self._answers_per_call or wanted)
+
+    @property
+    def may_think_unopened(self) -> bool:
+        """Whether an answer may begin with thinking that no tag opens: the prompt did.
+
+        Some servers of one's own hand it out like that. The first answer tells, and until then
+        it may; providers have a field of their own for it.
+        """
+        own_server = self.endpoint.base is not None and self.endpoint.provider != LOCAL
+        return own_server if self._unopened is None else self._unopened
 
     def worst_case(self, request: ChatRequest, count: int) -> Usage:
         """The most that one call can use."""
@@ -349,6 +365,8 @@ class Caller:
             content = choice.message.content or ""
             reasoning = getattr(choice.message, "reasoning_content", None) or ""
             thought = thought or bool(reasoning) or has_reasoning(content)
+            if content.strip():
+                self._unopened = self._unopened or closes_unopened(content)
             raw.append(f"{reasoning}{content}")
             answers.append((clean_answer(content, request.sampling.stop), _mean_logprob(choice)))
             finishes.append(why_ended(choice.finish_reason, content, request.sampling.stop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +41,7 @@ class PersonalAsk:
         begun = await self._service.in_thread(self._begin)
         return begun.draft, await self._finished(begun)
 
-    async def events(self, explain: bool) -> AsyncIterator[Mapping[str, Any]]:
+    async def events(self, explain: bool) -> AsyncGenerator[Mapping[str, Any], None]:
         """The answer's chunks: the role at once, then texts, then why they ended."""
         wanted = self._body.wishes.n
         for index in range(wanted):

@@ -34,8 +34,14 @@ class TokenFlow:
         return more
 
     def rest(self, final: str) -> str:
-        """What is still missing of the finished answer."""
-        return final[len(self._shown) :] if final.startswith(self._shown) else ""
+        """What is still missing of the finished answer.
+
+        All of it, on lines of its own, where what was shown turned out not to be its beginning:
+        a model that has never thought before it answered did so now.
+        """
+        if final.startswith(self._shown):
+            return final[len(self._shown) :]
+        return f"\n\n{final}" if final else ""
 
     def _safe(self) -> str:
         text = self._raw.lstrip()

@@ -104,6 +104,55 @@ def test_a_stream_ends_with_its_reason_and_usage() -> None:
 
 
 @pytest.mark.usefixtures("hydra")
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_a_lone_answer_streams_as_it_comes(provider: FaultServer, in_a_loop: bool) -> None:
+    with Hydra.in_memory(encoder=HashEncoder(), model="openai/x", n=1) as opened:
+        opened.ingest(*rows("mia"), task="replies")
+        litellm.custom_provider_map.clear()
+        register(HydraProvider(lambda: opened))
+        complete()  # from now on the LLM is known not to think
+        question = [{"role": "user", "content": "Is the mug safe?"}]
+
+        async def asked() -> list[Any]:
+            stream = await litellm.acompletion(**call(stream=True, messages=question))
+            return [chunk async for chunk in stream]
+
+        chunks = (
+            asyncio.run(asked()) if in_a_loop else list(complete(stream=True, messages=question))
+        )
+    text, finishes, choices = streamed(chunks)
+    assert text == "the LLM says: Is the mug safe?"
+    assert [finish for finish in finishes if finish] == ["stop"]
+    assert sum(bool(choice.delta.content) for choice in choices) > 5
+    assert provider.calls[-1].body["stream"] is True
+
+
+@pytest.mark.parametrize("user", ["mia", "nobody"])
+def test_whoever_stops_reading_hangs_up(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def left() -> None:
+        stream = await litellm.acompletion(**call(stream=True, user=user))
+        reading = asyncio.ensure_future(anext(aiter(stream)))
+        while not provider.calls:
+            await asyncio.sleep(0.01)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        for _ in range(3_000):
+            if provider.hung_up:
+                return
+            await asyncio.sleep(0.01)
+
+    with FaultServer(obliging, delay=60.0) as provider:
+        monkeypatch.setenv("OPENAI_API_BASE", provider.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-stub")
+        monkeypatch.setattr(litellm, "custom_provider_map", [])
+        with Hydra.in_memory(encoder=HashEncoder(), model="openai/x", n=1) as opened:
+            opened.ingest(*rows("mia"), task="replies")
+            register(HydraProvider(lambda: opened))
+            asyncio.run(left())
+        assert provider.hung_up == 1
+
+
+@pytest.mark.usefixtures("hydra")
 def test_the_same_in_an_event_loop() -> None:
     async def asked() -> tuple[Any, list[Any]]:
         one, other = await asyncio.gather(

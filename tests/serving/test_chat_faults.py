@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hydra_cli.llm import provider_calls
 from hydra_cli.llm.setup import WAITED_FOR
-from tests.llm.fault_server import Call, FaultServer, Plan, Reply, answers, error
-from tests.serving.serve_tools import MODEL, PATH, Serve, as_user, body
+from tests.llm.fault_server import Call, FaultServer, Plan, Reply, answers, error, streamed
+from tests.serving.serve_tools import MODEL, PATH, QUERY, Serve, as_user, body
+from tests.serving.test_nothing_lost import TOOL
 
 BODIES = pytest.mark.parametrize("asked", [body(), body(model=MODEL)], ids=["personal", "through"])
 
@@ -94,3 +97,57 @@ def test_another_model_answers_where_one_fails(served: Serve) -> None:
             assert got.status_code == 200
             assert "error" not in got.text
     assert [call.body["model"] for call in provider.calls][:2] == ["x", "y"]
+
+
+def failing(reply: Reply) -> Callable[[Call], Reply]:
+    """The model ``x`` fails like that, every other one answers."""
+    return lambda call: reply if call.body["model"] == "x" else answers(call)
+
+
+PLAIN = [body(model=MODEL), body(model=MODEL, stream=True), body(tools=[TOOL])]
+
+
+@pytest.mark.parametrize("asked", PLAIN, ids=["whole", "stream", "tools"])
+@pytest.mark.parametrize("fault", [error(401), error(500), error(429), Reply(drop="before")])
+def test_another_model_answers_what_passes_through(
+    served: Serve, fault: Reply, asked: dict[str, object]
+) -> None:
+    with FaultServer(failing(fault)) as provider:
+        server = served(provider, fallbacks=["openai/y"])
+        got = server.post(PATH, json=asked, headers=as_user("mia"))
+    assert got.status_code == 200, got.text
+    assert QUERY.split()[0] in got.text
+    assert [call.body["model"] for call in provider.calls] == ["x", "y"]
+    first, second = (call.body for call in provider.calls)
+    assert {**first, "model": "y"} == second
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_body_at_fault_is_told_by_the_model_that_was_asked(served: Serve, stream: bool) -> None:
+    with FaultServer(failing(error(400, "no such tool choice"))) as provider:
+        server = served(provider, fallbacks=["openai/y"])
+        got = server.post(PATH, json=body(model=MODEL, stream=stream))
+    assert got.status_code == 400
+    assert len(provider.calls) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_all_models_fail_the_one_that_was_asked_says_why(served: Serve, stream: bool) -> None:
+    def plan(call: Call) -> Reply:
+        if call.body["model"] == "x":
+            return error(429, "slow down", headers={"Retry-After": "7"})
+        return error(400, "y takes no such thing")
+
+    with FaultServer(plan) as provider:
+        server = served(provider, fallbacks=["openai/y"])
+        got = server.post(PATH, json=body(model=MODEL, stream=stream))
+    assert (got.status_code, got.headers["retry-after"]) == (429, "7")
+    assert len(provider.calls) == 2
+
+
+def test_a_stream_that_has_begun_is_nobody_elses(served: Serve) -> None:
+    with FaultServer(failing(streamed(["one two three four"], drop="within"))) as provider:
+        server = served(provider, fallbacks=["openai/y"])
+        got = server.post(PATH, json=body(model=MODEL, stream=True))
+    assert '"error"' in got.text
+    assert len(provider.calls) == 1

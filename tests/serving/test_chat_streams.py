@@ -16,8 +16,17 @@ from hypothesis import strategies as st
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.llm.answer_text import clean_answer
 from hydra_cli.serving.token_flow import TokenFlow
-from tests.llm.fault_server import Call, FaultServer, Reply, answers, error, streamed, tokens
-from tests.serving.serve_tools import MODEL, PATH, QUERY, Serve, as_user, body
+from tests.llm.fault_server import (
+    Call,
+    FaultServer,
+    Plan,
+    Reply,
+    answers,
+    error,
+    streamed,
+    tokens,
+)
+from tests.serving.serve_tools import MODEL, PATH, QUERY, Client, Serve, as_user, body
 
 
 def events(got: httpx.Response) -> list[Any]:
@@ -70,21 +79,34 @@ def test_the_winner_comes_in_chunks(served: Serve) -> None:
     assert got.headers["cache-control"] == "private, no-store"
 
 
+def known(server: Client, **settings: Any) -> Client:
+    """The server, once the LLM behind has answered: from then on it is known not to think."""
+    if settings.get("n") == 1:
+        first = server.post(PATH, json=body(("user", "Is the vase safe?")), headers=as_user("mia"))
+        assert first.status_code == 200, first.text
+    return server
+
+
+def once_plain(plan: Plan) -> Plan:
+    """What is streamed goes by the plan, what isn't is answered."""
+    return lambda call: plan(call) if call.body.get("stream") else answers(call)
+
+
 def test_one_greedy_answer_streams_as_it_comes(served: Serve) -> None:
     def plan(call: Call) -> Reply:
         usage = tokens(10, 5)
         return streamed(["It is, says the maker."], usage=usage, pause=0.05)
 
-    with FaultServer(plan) as provider:
-        server = served(provider, n=1)
+    with FaultServer(once_plain(plan)) as provider:
+        server = known(served(provider, n=1), n=1)
         got = server.post(PATH, json=body(stream=True), headers=as_user("mia"))
         again = server.post(PATH, json=body(), headers=as_user("mia")).json()
     chunks = events(got)
     assert text_in(chunks) == "It is, says the maker."
     assert len(chunks) > 6
-    assert provider.calls[0].body["stream"] is True
+    assert provider.calls[1].body["stream"] is True
     # Kept like any other answer: nobody pays for it twice.
-    assert len(provider.calls) == 1
+    assert len(provider.calls) == 2
     assert again["choices"][0]["message"]["content"] == "It is, says the maker."
     assert again["hydra"]["calls"] == {"made": 0, "cached": 1}
 
@@ -107,7 +129,7 @@ def test_a_stream_passes_through(served: Serve) -> None:
         got = served(provider).post(PATH, json=asked)
     chunks = events(got)
     assert text_in(chunks) == f"{QUERY} / 0"
-    assert chunks[-2]["usage"]["total_tokens"] == 13
+    assert (chunks[-2]["choices"], chunks[-2]["usage"]["total_tokens"]) == ([], 13)
     assert chunks[-1] == "[DONE]"
     assert not any("hydra" in chunk for chunk in chunks[:-1])
     assert provider.calls[0].body == {**asked, "model": "x"}
@@ -155,8 +177,8 @@ def test_a_client_that_leaves_a_flowing_stream_ends_it(served: Serve) -> None:
         return streamed(["word " * 500], pause=0.05)
 
     for settings, asked in (({"n": 1}, body()), ({}, body(model=MODEL))):
-        with FaultServer(plan) as provider:
-            server = served(provider, cache=False, **settings)
+        with FaultServer(once_plain(plan)) as provider:
+            server = known(served(provider, cache=False, **settings), **settings)
             sent = {**asked, "stream": True}
             with server.stream("POST", PATH, json=sent, headers=as_user("mia")) as got:
                 next(line for line in got.iter_lines() if "word" in line)
@@ -170,8 +192,8 @@ def test_a_provider_that_dies_mid_stream_ends_in_an_error(
     def plan(call: Call) -> Reply:
         return streamed(["one two three four five six"], drop="within")
 
-    with FaultServer(plan) as provider:
-        got = served(provider, n=1).post(
+    with FaultServer(once_plain(plan)) as provider:
+        got = known(served(provider, n=1), n=1).post(
             PATH, json={**asked, "stream": True}, headers=as_user("mia")
         )
     *chunks, last = events(got)
@@ -202,6 +224,34 @@ def test_the_stub_streams_what_it_says() -> None:
     ) == "a b / 0"  # fmt: skip
 
 
+THOUGHT = "They want the truth.\nIs it safe?\n</think>\n\nIt is, says the maker of it."
+
+
+@pytest.mark.parametrize("opening", ["", "<think>\n"])
+def test_thinking_is_never_shown_however_it_begins(served: Serve, opening: str) -> None:
+    """The first answer tells how the model thinks, and is shown as a whole; later ones flow."""
+
+    def plan(call: Call) -> Reply:
+        return streamed([f"{opening}{THOUGHT}"], pause=0.02)
+
+    with FaultServer(plan) as provider:
+        server = served(provider, n=1)
+        for thing in ("lamp", "bowl"):
+            asked = body(("user", f"Is the {thing} safe?"), stream=True)
+            chunks = events(server.post(PATH, json=asked, headers=as_user("mia")))
+            assert text_in(chunks) == "It is, says the maker of it."
+            assert "truth" not in json.dumps(chunks[:-2])
+    # A word a chunk, not four: it came as the LLM wrote it.
+    assert len([c for c in chunks[:-1] if c["choices"][0]["delta"].get("content")]) > 5
+
+
+def test_a_model_that_begins_to_think_still_gives_its_answer(served: Serve) -> None:
+    with FaultServer(once_plain(lambda call: streamed([THOUGHT]))) as provider:
+        server = known(served(provider, n=1), n=1)
+        got = server.post(PATH, json=body(stream=True), headers=as_user("mia"))
+    assert text_in(events(got)).endswith("\n\nIt is, says the maker of it.")
+
+
 RAW = st.text(alphabet="ab \"'`*\n<>/think“”«».", max_size=40)
 
 
@@ -216,6 +266,7 @@ def test_what_flows_is_the_beginning_of_the_answer(
     shown = "".join(flow.feed(raw[a:b]) for a, b in pairwise(edges))
     cleaned = clean_answer(raw, stop)
     final = task.parse(cleaned) or cleaned
+    assert (shown + flow.rest(final)).endswith(final)
     if "</" not in raw:  # thinking whose beginning is in the prompt can't be foreseen
         assert final.startswith(shown)
         assert shown + flow.rest(final) == final
