@@ -10,13 +10,12 @@ import orjson
 
 from hydra_cli.core.conversation import Conversation, Wishes
 from hydra_cli.core.protocols import Message
+from hydra_cli.serving.chat_schemas import MOST_CHOICES, OF_ANTHROPIC, OF_RESPONSES, ROLES
 from hydra_cli.serving.errors import ApiError
 from hydra_cli.serving.side_calls import is_side_call
 
 PERSONAL = "hydra"
 """What a personal model's name begins with: ``hydra/openai/gpt-4o-mini@replies``."""
-MOST_CHOICES = 128
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 _OURS = frozenset(
     {
@@ -27,8 +26,13 @@ _OURS = frozenset(
     }
 )
 """Fields that a personal request is made of, or that it can't have; others go to the LLM as is."""
-_OF_RESPONSES = frozenset({"input_text", "input_image", "input_file", "output_text"})
-_OF_ANTHROPIC = frozenset({"tool_use", "tool_result", "thinking"})
+
+_WANTED: Mapping[type, str] = {
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +86,19 @@ def read(content: bytes) -> ChatBody:
     _check_messages(raw.get("messages"))
     for name in ("response_format", "audio"):
         _typed(raw, name, dict)
-    for name in ("tools", "functions", "modalities"):
-        _typed(raw, name, list)
+    for name, item in (("tools", dict), ("functions", dict), ("modalities", str)):
+        _list_of(raw, name, item)
+    for name in ("user", "safety_identifier"):
+        _typed(raw, name, str)
+    _typed(raw, "logprobs", bool)
+    _whole(raw, "top_logprobs", least=0)
     options = _typed(raw, "stream_options", dict) or {}
     return ChatBody(
         raw,
         target,
         _wishes(raw),
         stream=bool(_typed(raw, "stream", bool)),
-        include_usage=bool(options.get("include_usage")),
+        include_usage=bool(_typed(options, "include_usage", bool)),
     )
 
 
@@ -198,6 +206,8 @@ def _check_messages(messages: Any) -> None:
         _check_content(message.get("content"), f"{where}.content")
         if not isinstance(message.get("name"), (str, type(None))):
             raise wrong(f"{where}.name", "must be a text")
+        if "tool_calls" in message:
+            _list_of({f"{where}.tool_calls": message["tool_calls"]}, f"{where}.tool_calls", dict)
 
 
 def _check_content(content: Any, where: str) -> None:
@@ -210,9 +220,9 @@ def _check_content(content: Any, where: str) -> None:
         kind = part.get("type") if isinstance(part, dict) else None
         if not isinstance(kind, str):
             raise wrong(here, "must be an object with a type, such as text")
-        if kind in _OF_RESPONSES:
+        if kind in OF_RESPONSES:
             raise wrong(here, f"has type {kind}, which belongs to the Responses API; text is meant")
-        if kind in _OF_ANTHROPIC:
+        if kind in OF_ANTHROPIC:
             raise wrong(here, f"has type {kind}, which belongs to Anthropic's API")
         if kind == "text" and not isinstance(part.get("text"), str):
             raise wrong(f"{here}.text", "must be a text")
@@ -239,9 +249,14 @@ def _wishes(raw: Mapping[str, Any]) -> Wishes:
 def _typed(raw: Mapping[str, Any], name: str, kind: type) -> Any:
     value = raw.get(name)
     if value is not None and not isinstance(value, kind):
-        told = {bool: "true or false", dict: "an object", list: "a list"}[kind]
-        raise wrong(name, f"must be {told}")
+        raise wrong(name, f"must be {_WANTED[kind]}")
     return value
+
+
+def _list_of(raw: Mapping[str, Any], name: str, item: type) -> None:
+    for place, one in enumerate(_typed(raw, name, list) or ()):
+        if not isinstance(one, item):
+            raise wrong(f"{name}[{place}]", f"must be {_WANTED[item]}")
 
 
 def _whole(

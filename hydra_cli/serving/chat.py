@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from hydra_cli.core.errors import ProviderError
 from hydra_cli.core.protocols import AsyncChatModel
-from hydra_cli.serving import bodies, replies
+from hydra_cli.serving import bodies, chat_schemas, replies
 from hydra_cli.serving.bodies import ChatBody
 from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
 from hydra_cli.serving.personal_ask import PersonalAsk
 from hydra_cli.serving.replies import ANSWER_HEADER, EXPLAIN_HEADER
-from hydra_cli.serving.schemas import EVENTS
+from hydra_cli.serving.schemas import EVENTS, JSON
 from hydra_cli.serving.service import Service
 from hydra_cli.serving.streams import streamed
 from hydra_cli.serving.whose import whose
@@ -146,8 +146,16 @@ ENDPOINTS = (
         path="/v1/chat/completions",
         handler=chat_completions,
         summary="A chat completion: personal for hydra/<model>, passed through for all others.",
-        bodies={"application/json": {"type": "object", "required": ["model", "messages"]}},
-        answers={"application/json": {"type": "object"}, EVENTS: {"type": "string"}},
+        bodies={JSON: chat_schemas.REQUEST},
+        answers={
+            JSON: chat_schemas.COMPLETION,
+            EVENTS: {
+                "type": "string",
+                "description": "Lines `data: ...` of chunks, the last one [DONE].",
+                "contentMediaType": JSON,
+                "contentSchema": chat_schemas.CHUNK,
+            },
+        },
     ),
     *(
         Endpoint(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from starlette.testclient import TestClient
 
-from hydra_cli.serving import bodies
+from hydra_cli.serving import bodies, chat_schemas
 from hydra_cli.serving.bodies import Target, target_of
 from hydra_cli.serving.errors import ApiError
 
@@ -49,6 +49,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"stop": [3]}, "stop"),
     ({"stream": "yes"}, "stream"),
     ({"stream_options": []}, "stream_options"),
+    ({"stream_options": {"include_usage": "yes"}}, "include_usage"),
+    ({"user": 3}, "user"),
+    ({"safety_identifier": {"id": "mia"}}, "safety_identifier"),
+    ({"tools": {}}, "tools"),
+    ({"tools": ["weather"]}, "tools[0]"),
+    ({"functions": [3]}, "functions[0]"),
+    ({"modalities": [3]}, "modalities[0]"),
+    ({"logprobs": 3}, "logprobs"),
+    ({"top_logprobs": -1}, "top_logprobs"),
+    ({"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages[0].tool_calls"),
+    ({"messages": [{"role": "assistant", "tool_calls": [3]}]}, "messages[0].tool_calls[0]"),
     ({"response_format": "json"}, "response_format"),
     ({"system": "Be kind."}, "system"),
 ]  # fmt: skip
@@ -60,6 +71,14 @@ def test_a_wrong_field_is_named(wrong: dict[str, Any], param: str) -> None:
         bodies.read(orjson.dumps({**GOOD, **wrong}))
     assert (refused.value.status, refused.value.param) == (400, param)
     assert param in refused.value.message
+
+
+SCHEMA = Draft202012Validator(chat_schemas.REQUEST)
+
+
+@pytest.mark.parametrize(("wrong", "param"), BAD)
+def test_the_description_refuses_what_the_server_refuses(wrong: dict[str, Any], param: str) -> None:
+    assert not SCHEMA.is_valid({**GOOD, **wrong})
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"a": NaN}', b"\xff", b"null"])
@@ -81,15 +100,20 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=6,
 )
-NAMES = st.sampled_from([*GOOD, "n", "stop", "tools", "response_format", "modalities", "audio"])
+NAMES = st.sampled_from(sorted(chat_schemas.REQUEST["properties"]))
 
 
 @given(fields=st.dictionaries(NAMES, JSON, max_size=4))
-def test_any_json_is_read_or_refused(fields: dict[str, Any]) -> None:
-    with contextlib.suppress(ApiError):
-        read = bodies.read(orjson.dumps({**GOOD, **fields}))
-        if read.why_not is None:
-            assert read.conversation().query.strip()
+def test_any_json_is_read_or_refused_as_the_description_says(fields: dict[str, Any]) -> None:
+    body = {**GOOD, **fields}
+    try:
+        read = bodies.read(orjson.dumps(body))
+    except ApiError:
+        assert not SCHEMA.is_valid(body)
+        return
+    assert SCHEMA.is_valid(body)
+    if read.why_not is None:
+        assert read.conversation().query.strip()
 
 
 @pytest.mark.parametrize(
