@@ -53,6 +53,9 @@ SCEPTIC_SD = 0.1
 """Prior standard deviation of a population's gain, around zero."""
 SPREAD_SD = 0.05
 """Users' spread around the population where too few users show it."""
+LASTING, MOOD = 0.25, 8
+"""How much of users' spread on records that follow each other stays theirs, and how many
+records the rest goes on for (docs/design/histories.md)."""
 NOISE_SD, LEAST_SD, NOISE_WEIGHT = 0.3, 0.15, 4.0
 """Prior standard deviation of one paired difference, at most and at least, and its weight.
 
@@ -282,7 +285,9 @@ def gain_of(
 
     Users' true gains are normal(mu, tau^2), outcomes scatter by sigma^2 around
     them. mu and tau^2 come from the others by the method of moments
-    (DerSimonian and Laird, 1986), mu with a sceptic's prior at zero.
+    (DerSimonian and Laird, 1986), mu with a sceptic's prior at zero. Held-out
+    records follow each other, so most of tau^2 is a mood that passes, and ``LASTING``
+    of it is the user's.
     """
     by_user: dict[str, list[float]] = {}
     for outcome in others:
@@ -296,9 +301,11 @@ def gain_of(
     means = [sum(gains) / len(gains) for gains in by_user.values()]
     total = sum(precision) + 1.0 / SCEPTIC_SD**2
     mu = sum(p * m for p, m in zip(precision, means, strict=True)) / total
-    prior = spread + 1.0 / total
-    posterior = 1.0 / prior + len(mine) / noise
-    mean = (mu / prior + sum(mine) / noise) / posterior
+    lasting = LASTING * spread
+    prior = lasting + 1.0 / total
+    heard = len(mine) / (noise + (spread - lasting) * min(len(mine), MOOD))
+    posterior = 1.0 / prior + heard
+    mean = (mu / prior + heard * sum(mine) / max(len(mine), 1)) / posterior
     counted = sum(len(gains) for gains in by_user.values())
     return Gain(mean, math.sqrt(1.0 / posterior), len(mine), counted)
 

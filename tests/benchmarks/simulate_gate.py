@@ -3,10 +3,11 @@
     python -m tests.benchmarks.simulate_gate --worlds 400
 
 A world has a true mean gain of each pipeline and users who scatter around it;
-held-out outcomes are drawn from it. Each rule decides, and is credited with the
-true gain of the user it decided for, less the price of the calls. Regret is
-what it leaves to a rule that knows the truth of the world (for a user without
-outcomes) or of the user.
+held-out outcomes are drawn from it. Three quarters of the scatter is a mood that a
+user's outcomes share and the next query doesn't (docs/design/histories.md). Each
+rule decides, and is credited with the true gain of the user it decided for, less
+the price of the calls. Regret is what it leaves to a rule that knows the truth of
+the world (for a user without outcomes) or of the user.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from hydra_cli.modeling.gate import PRICE, Outcome, Pipeline, decide, gain_of
+from hydra_cli.modeling.gate import LASTING, PRICE, Outcome, Pipeline, decide, gain_of
 
 NOISE = 0.3
 CALLS = 7
@@ -41,17 +42,19 @@ Rule = Callable[[Sequence[Outcome], Sequence[Outcome]], bool]
 def drawn(draw: random.Random, *, users: int, records: int, spread: float, scale: float) -> World:
     """Mean gain normal(0, scale), users' gains normal(mean, spread), outcomes around them."""
     mean = draw.gauss(0.0, scale)
-    gains = [draw.gauss(mean, spread) for _ in range(users)]
+    lasting = spread * LASTING**0.5
+    gains = [draw.gauss(mean, lasting) for _ in range(users)]
 
     def of(user: str, gain: float) -> list[Outcome]:
         found = []
+        gain += draw.gauss(0.0, spread * (1.0 - LASTING) ** 0.5)
         for _ in range(records):
             rag = draw.gauss(0.5, NOISE / 2)
             found.append(Outcome(user, {"rag": rag, "adapt": rag + gain + draw.gauss(0.0, NOISE)}))
         return found
 
     others = [one for i, gain in enumerate(gains) for one in of(f"u{i}", gain)]
-    own_gain = draw.gauss(mean, spread)
+    own_gain = draw.gauss(mean, lasting)
     return World(mean, others, of("me", own_gain), own_gain)
 
 

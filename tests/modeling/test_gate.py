@@ -39,10 +39,11 @@ def test_gain_without_evidence_of_others_is_normal_normal_by_hand() -> None:
     own = [Outcome("a", {"adapt": 0.9, "rag": 0.5}), Outcome("a", {"adapt": 0.7, "rag": 0.5})]
     gain = gain_of(own, [], stage="adapt", baseline="rag")
     noise = (4 * 0.09 + 2 * 0.01) / 5  # four prior outcomes of variance 0.09, one degree of own
-    prior = 0.05**2 + 0.1**2
-    mean = (0.3 * 2 / noise) / (1 / prior + 2 / noise)
+    prior = 0.05**2 / 4 + 0.1**2
+    of_the_mean = noise / 2 + 0.05**2 * 3 / 4  # of two outcomes, which share their mood
+    mean = (0.3 / of_the_mean) / (1 / prior + 1 / of_the_mean)
     assert gain.mean == pytest.approx(mean)
-    assert gain.sd == pytest.approx((1 / prior + 2 / noise) ** -0.5)
+    assert gain.sd == pytest.approx((1 / prior + 1 / of_the_mean) ** -0.5)
     assert (gain.own, gain.others) == (2, 0)
 
 
@@ -52,6 +53,23 @@ def test_little_evidence_is_pulled_to_the_population() -> None:
     assert decide(bad_luck, others).adapt
     many = [Outcome("me", {"adapt": 0.0, "rag": 0.2})] * 60
     assert not decide(many, others).adapt
+
+
+def test_a_run_of_like_outcomes_says_less_of_a_user_than_the_same_over_a_long_time() -> None:
+    """Users' eight records agree among themselves and not with the next eight."""
+    draw = random.Random(4)
+    others = []
+    for user in range(60):
+        mood = draw.gauss(0.04, 0.08)
+        for _ in range(8):
+            majority = draw.gauss(0.7, 0.1)
+            adapt0 = majority + mood + draw.gauss(0, 0.1)
+            others.append(Outcome(f"u{user}", {"adapt0": adapt0, "majority": majority}))
+    lost = [Outcome("me", {"adapt0": 0.65, "majority": 0.73})]
+    after_a_run = decide(lost * 8, others)
+    assert not after_a_run.control
+    assert after_a_run.adapt
+    assert decide(lost * 80, others).control == "majority"
 
 
 def test_a_stage_that_does_nothing_goes() -> None:
@@ -69,7 +87,7 @@ def test_a_clear_gain_is_taken_however_much_users_differ() -> None:
     draw = random.Random(1)
     found = []
     for user in range(500):
-        gain = draw.gauss(0.1, 0.3)
+        gain = draw.gauss(0.1, 0.6)
         for _ in range(10):
             rag = draw.gauss(0.5, 0.2)
             found.append(
