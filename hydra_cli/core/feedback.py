@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from hydra_cli.core.records import Candidate, Record, Scored
-from hydra_cli.core.similarity import word_edits, words_kept
+from hydra_cli.core.similarity import word_edits, words_saved
 from hydra_cli.core.sortable_ids import ANSWER_ID, is_id, new_id
 from hydra_cli.core.tasks import TaskSpec
 
@@ -106,7 +106,7 @@ class Feedback:
     rejected it. ``distance`` is how many words were changed on the way from the
     shown text to it, ``words`` how many the shown text has. ``record`` says whether
     ``query`` and ``text`` are one of the user's records.
-    ``features[j]`` are candidate j's, ``grades[j]`` in [0, 1] its likeness to an edit.
+    ``features[j]`` are candidate j's, ``grades[j]`` in [-1, 1] what it saved of an edit.
     ``known`` is what other pipelines would have answered, ``shown`` what was. The
     record's time is when the query was ``asked``, whenever the word on it came.
     """
@@ -247,12 +247,12 @@ def about(
 def edit_grades(
     answer: KeptAnswer, kept: str, task: TaskSpec, labels: Sequence[str]
 ) -> tuple[float, ...]:
-    """How much of each candidate the edit leaves; of a closed task, whether it is the label."""
+    """What each candidate saves over writing the edit; of a label, whether it is the one kept."""
     texts = [one.text for one in answer.candidates]
     if task.closed:
         known = labels or (*texts, kept)
         return tuple(float(task.parse(text, known) == kept) for text in texts)
-    return tuple(words_kept(text, kept) for text in texts)
+    return tuple(words_saved(text, kept) for text in texts)
 
 
 def record_id(answer: str) -> str:

@@ -50,10 +50,14 @@ def word_edits(left: str, right: str) -> int:
     return edit_distance(left.split(), right.split())
 
 
-def words_kept(text: str, edited: str) -> float:
-    """The share of words that an edit leaves alone, in [0, 1]: 1 for the same text."""
-    longer = max(len(text.split()), len(edited.split()))
-    return 1.0 - word_edits(text, edited) / longer if longer else 1.0
+def words_saved(text: str, written: str) -> float:
+    """What a draft saves whoever makes ``written`` of it over writing that from nothing.
+
+    As a share of its words: 1 for the same text, 0 where editing takes as many words
+    as writing, -1 at the least, where it takes twice as many.
+    """
+    needed = len(written.split())
+    return max(1.0 - word_edits(text, written) / needed, -1.0) if needed else 0.0
 
 
 def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:

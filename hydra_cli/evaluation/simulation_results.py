@@ -186,7 +186,8 @@ def verdict(result: SimulationResult) -> str:
     told = (
         f"Learning from edits takes {abs(found.value):.1%} {more} word edits than frozen RAG over "
         f"{result.rounds} rounds of {result.users} users ({both.edits:.2f} a round, not "
-        f"{rag.edits:.2f}; 95 % interval {-found.high:+.1%} to {-found.low:+.1%}), {sure}"
+        f"{rag.edits:.2f}; 95 % interval of what is saved: {found.low:+.1%} to {found.high:+.1%}), "
+        f"{sure}"
     )
     frozen = both.over_frozen
     if frozen is not None and np.isfinite(frozen.value):

@@ -1,4 +1,4 @@
-"""``POST /v1/feedback``: what a person thinks of an answer, by its id."""
+"""``POST /v1/feedback``: what a person thinks of an answer, by its id; and how answers fared."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from hydra_cli.core.errors import NotFound
 from hydra_cli.core.feedback import Given
 from hydra_cli.serving import schemas
 from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
-from hydra_cli.serving.reading import as_user, field, read_object, wrong
+from hydra_cli.serving.reading import as_user, field, own_user, read_object, wrong
+from hydra_cli.workflows.stats import Fared
 
 _WHOSE = ("user", "safety_identifier")
 _SAID = ("accept", "reject", "choose", "edit", "undo")
@@ -50,6 +52,23 @@ async def feedback(request: Request) -> Response:
     )
 
 
+async def stats(request: Request) -> Response:
+    """How a user's answers fared, week by week: what was accepted, changed and rejected."""
+    service, user = service_of(request), own_user(request)
+    trusted = request.state.asker.trusted
+
+    def read() -> list[Fared]:
+        try:
+            return service.hydra.stats(user)
+        except NotFound:
+            if trusted:
+                raise
+            return []  # one's own may be empty still
+
+    found = await service.in_thread(read)
+    return JSONResponse({"object": "list", "data": [week.as_mapping() for week in found]})
+
+
 def _said(body: Mapping[str, Any]) -> dict[str, Any]:
     """The one thing that is said."""
     found: dict[str, Any] = {
@@ -84,5 +103,12 @@ ENDPOINTS = (
             )
         },
         answers={schemas.JSON: {"type": "object"}},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/users/{user:path}/stats",
+        handler=stats,
+        summary="How a user's answers fared, week by week.",
+        answers={schemas.JSON: schemas.list_of({"type": "object"})},
     ),
 )

@@ -15,6 +15,7 @@ from hydra_cli.serving.errors import ApiError
 _TYPES = {
     "index.html": "text/html",
     "page.css": "text/css",
+    "fared.js": "text/javascript",
     "page.js": "text/javascript",
     "parts.js": "text/javascript",
     "server.js": "text/javascript",

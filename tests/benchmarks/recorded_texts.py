@@ -41,13 +41,19 @@ class Texts:
 
 
 def read_texts(
-    suite: Path, name: str, files: Sequence[Path], encoder: TextEncoder, *, most: int = 32
+    suite: Path,
+    name: str,
+    files: Sequence[Path],
+    encoder: TextEncoder,
+    *,
+    most: int = 32,
+    default_draw: bool = False,
 ) -> Texts:
     """A task of ``suite`` with its answers in ``files``.
 
     Lines are those of ``recorded`` (one a query: greedy, answers) or one a
     request (task, how, k, temperature, texts). A training example holds up to
-    ``most`` different answers, a dev query the default draw.
+    ``most`` different answers, a dev query the default draw, as all do with ``default_draw``.
     """
     task, owners, queries = _suite(suite, name)
     made: dict[str, History] = {}
@@ -63,7 +69,11 @@ def read_texts(
     for line in _answered(files, suite, name):
         split = owners[line["user"]][0]
         example = _example(line, task, history(line["user"]), queries, encoder)
-        drawn = line["answers"] if split == "dev" else list(dict.fromkeys(line["pool"]))[:most]
+        drawn = (
+            line["answers"]
+            if split == "dev" or default_draw
+            else list(dict.fromkeys(line["pool"]))[:most]
+        )
         if not drawn:
             continue
         known = {record.id: record for record in example.context.history.records}

@@ -1,13 +1,15 @@
-"""Does feedback on some answers help to choose among the next ones? On recorded answers.
+"""Do edits of some drafts help to choose among the next ones? On training users' recorded answers.
 
-    python -m tests.benchmarks.simulate_feedback --data ../shared/data [--tasks LaMP_4]
+    python -m tests.benchmarks.simulate_feedback --suite ../shared/data/long --tasks LaMP_4 \\
+        --answers bank.jsonl.gz --vectors vectors.sqlite
 
-A training user's recorded queries come one after another. Each is answered by the
-built-in weights as they are (frozen), and by those that the user's feedback so far
-has moved; the user edits what is shown into the reference. The cost is the word
-edits. A hostile word grades the candidates the wrong way round. No LLM is asked,
-so edits never reach a prompt: this is the head's part alone, over few rounds.
-The encoder is the hash one, for all arms. Intervals are bootstrapped over users.
+A training user's recorded queries come one after another, oldest first, each with the
+answers of the default draw. Who edits makes the reference of what is shown; the cost is
+word edits. A hostile user chooses the worst candidate instead. No LLM is asked, so no
+edit reaches a prompt: this is the head's part alone, over few rounds, and what its
+constants were chosen by. `hydra-pers eval --simulate` plays the whole on other users.
+The word model that answers a user has not seen their records. Intervals are
+bootstrapped over users. Vectors are those of ``eval --cache``.
 """
 
 from __future__ import annotations
@@ -15,22 +17,27 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hydra_cli.core.feedback import Feedback, Heard
+from hydra_cli.core.feedback import Feedback, Heard, KeptAnswer, KeptCandidate
 from hydra_cli.core.progress import Silent
-from hydra_cli.core.protocols import LearningScorer
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
-from hydra_cli.core.similarity import word_edits, words_kept
-from hydra_cli.core.sortable_ids import new_id
+from hydra_cli.core.similarity import word_edits
+from hydra_cli.core.sortable_ids import ANSWER_ID, new_id
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.evaluation.simulation import heard
+from hydra_cli.modeling.factorized import word_training
+from hydra_cli.modeling.factorized.scorer import FactorizedScorer
 from hydra_cli.modeling.recipes import recipe_named
-from hydra_cli.models.hash_encoder import HashEncoder
+from hydra_cli.models.bert_encoder import open_text_encoder
+from hydra_cli.models.kept_encoder import KeptEncoder
 from tests.benchmarks.compare_scorers import interval
-from tests.benchmarks.recorded import read_recorded
+from tests.benchmarks.recorded_texts import read_texts
+from tests.benchmarks.text_measures import rouge
 
-ARMS = {"all honest": 0.0, "20 % hostile": 0.2, "all hostile": 1.0}
+ARMS = {"nothing heard": None, "all honest": 0.0, "20 % hostile": 0.2, "all hostile": 1.0}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -42,69 +49,76 @@ def said(
     *,
     hostile: bool,
 ) -> Feedback:
-    """The edit of one answer into its reference, or its opposite."""
-    grades = [words_kept(one.item.text, example.reference) for one in chosen]
-    return Feedback(
-        new_id("fb"), new_id("ans"), example.user, task.name, "edit", START, START, "", "",
-        features=tuple(one.item.features for one in chosen),
-        grades=tuple(1.0 - value for value in grades) if hostile else tuple(grades),
-        feature_set=feature_set,
+    """What the user says of one answer."""
+    answer = KeptAnswer(
+        new_id(ANSWER_ID), example.user, task.name, "hydra-pers", "", chosen[0].item.text, START,
+        tuple(map(KeptCandidate.of, chosen)), feature_set=feature_set,
     )  # fmt: skip
+    return heard(answer, example.reference, task, hostile=hostile)
 
 
-def costs(
-    examples: Sequence[TrainingExample], task: TaskSpec, scorer: LearningScorer, hostile: float
-) -> list[int]:
-    """Word edits of each of one user's answers, each heard before the next."""
-    heard: list[Feedback] = []
+def shown(
+    examples: Sequence[TrainingExample],
+    task: TaskSpec,
+    scorer: FactorizedScorer,
+    hostile: float | None,
+) -> list[str]:
+    """What one user is shown, each answer heard before the next."""
+    words: list[Feedback] = []
     found = []
     dice = random.Random(examples[0].user)
     for example in examples:
-        now = scorer.after(Heard(tuple(heard))) if heard else scorer
+        now = scorer.after(Heard(tuple(words))) if words else scorer
         chosen = now.adapt(example.context, example.evidence, example.candidates)
-        found.append(word_edits(chosen[0].item.text, example.reference))
-        wrong = dice.random() < hostile
-        heard.append(said(example, chosen, task, scorer.feature_set, hostile=wrong))
+        found.append(chosen[0].item.text)
+        if hostile is not None:
+            wrong = dice.random() < hostile
+            words.append(said(example, chosen, task, scorer.feature_set, hostile=wrong))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--tasks", default="LaMP_4")
+    parser.add_argument("--answers", type=Path, nargs="+", required=True)
+    parser.add_argument("--vectors", type=Path, required=True)
+    parser.add_argument("--encoder", default="all-minilm-l6-v2")
     options = parser.parse_args()
-    encoder, recipe = HashEncoder(), recipe_named("hydra-pers")
-    print("| task | users | answers | frozen, words | arm | change | 95 % interval |")
-    print("|---|---|---|---|---|---|---|")
+    encoder = KeptEncoder(open_text_encoder(options.encoder), options.vectors)
+    recipe = recipe_named("hydra-pers")
+    print("| task | users | answers | shown | words edited | saved over RAG | 95 % | ROUGE |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.tasks.split(","):
-        recorded = read_recorded(options.data, name, encoder)
-        task = recorded.task
-        prior = recipe.train_base(task, [], [], encoder, seed=0, progress=Silent())
-        scorer = recipe.scorer(prior, None, task, encoder)
-        assert isinstance(scorer, LearningScorer)
+        data = read_texts(options.suite, name, options.answers, encoder, default_draw=True)
+        _, apart = word_training.train(data.histories)
+        prior = recipe.train_base(data.task, [], [], encoder, seed=0, progress=Silent())
+        scorer = recipe.scorer(prior, None, data.task, encoder)
+        assert isinstance(scorer, FactorizedScorer)
         by_user: dict[str, list[TrainingExample]] = {}
-        for example in recorded.train:
-            by_user.setdefault(example.user, []).append(example)
-        frozen = {
-            u: [
-                word_edits(
-                    scorer.adapt(e.context, e.evidence, e.candidates)[0].item.text, e.reference
-                )
-                for e in own
-            ]
-            for u, own in by_user.items()
-        }
-        users = [u for u, own in by_user.items() for _ in own]
-        base = [cost for own in frozen.values() for cost in own]
-        mean = sum(base) / len(base)
+        for example in sorted(data.train, key=lambda e: len(e.context.history)):
+            if example.greedy is not None and example.user in apart:
+                by_user.setdefault(example.user, []).append(example)
+        order = [example for own in by_user.values() for example in own]
+        texts = {"RAG, greedy": [example.greedy or "" for example in order]}
         for arm, hostile in ARMS.items():
-            learned = [c for own in by_user.values() for c in costs(own, task, scorer, hostile)]
-            gains = [(new - old) / mean for new, old in zip(learned, base, strict=True)]
-            low, high = interval(users, gains)
-            change = sum(gains) / len(gains)
+            texts[arm] = [
+                text
+                for user, own in by_user.items()
+                for text in shown(own, data.task, replace(scorer, words=apart[user]), hostile)
+            ]
+        base = [word_edits(e.greedy or "", e.reference) for e in order]
+        mean = sum(base) / len(base)
+        for arm, found in texts.items():
+            edits = [word_edits(t, e.reference) for t, e in zip(found, order, strict=True)]
+            saved = [(old - new) / mean for new, old in zip(edits, base, strict=True)]
+            low, high = interval([e.user for e in order], saved)
+            quality = [rouge(t, e.reference) for t, e in zip(found, order, strict=True)]
             print(
-                f"| {name} | {len(by_user)} | {len(base)} | {mean:.2f} | {arm} "
-                f"| {change:+.1%} | {low:+.1%} to {high:+.1%} |"
+                f"| {name} | {len(by_user)} | {len(order)} | {arm} | {sum(edits) / len(edits):.2f} "
+                f"| {sum(saved) / len(saved):+.1%} | {low:+.1%} to {high:+.1%} "
+                f"| {sum(quality) / len(quality):.3f} |",
+                flush=True,
             )
 
 

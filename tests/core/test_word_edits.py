@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from hydra_cli.core.similarity import edit_distance, word_edits, words_kept
+from hydra_cli.core.similarity import edit_distance, word_edits, words_saved
 
 
 def by_table(left: Sequence[str], right: Sequence[str]) -> int:
@@ -30,14 +30,15 @@ def test_it_is_what_the_textbook_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "edits", "kept"),
+    ("left", "right", "edits", "saved"),
     [
-        ("", "", 0, 1.0),
+        ("", "", 0, 0.0),
         ("", "a b", 2, 0.0),
         ("a  b\nc", "a b c", 0, 1.0),
         ("a b", "a c d", 2, 1 / 3),
+        ("a b c d", "a", 3, -1.0),
     ],
 )
-def test_words(left: str, right: str, edits: int, kept: float) -> None:
+def test_words(left: str, right: str, edits: int, saved: float) -> None:
     assert word_edits(left, right) == edits
-    assert words_kept(left, right) == pytest.approx(kept)
+    assert words_saved(left, right) == pytest.approx(saved)

@@ -145,6 +145,20 @@ def test_a_plan_is_what_is_asked() -> None:
     assert {str(request) for request in asked} == {str(request) for request in chat.requests}
 
 
+def test_the_head_learns_what_saves_its_user_words() -> None:
+    """Three long drafts agree with each other, and not a word of any draft is right."""
+    long, short = " ".join(f"w{i}" for i in range(24)), "zig zag zog"
+    found = played(chat=ScriptedChat(lambda _, sample: short if sample == 3 else long))
+    assert set(of(found, FROZEN.name)) == {long}
+    for course in found.courses:
+        own = [one for one in found.rounds if (one.arm, one.user) == (HEAD.name, course.user)]
+        assert own[0].shown == long, "nothing was heard yet"
+        assert {one.shown for one in own[1:]} == {short}
+    saved = result(found).arms[HEAD.name].over_frozen
+    assert saved is not None
+    assert saved.low > 0.2
+
+
 def test_hostile_rounds_leave_no_record() -> None:
     plan = replace(PLAN, hostile=0.5)
     found = played(plan)

@@ -326,6 +326,20 @@ def test_feedback_is_sent_where_the_server_takes_it(tab: Tab, site: Site) -> Non
     tab.wait("document.querySelector('#edit-form').hidden")
     [given] = site.hydra.feedbacks("mia")  # type: ignore[attr-defined]
     assert (given.kind, given.text) == ("edit", "My own words")
+    tab.wait("document.querySelector('#fared-summary').innerText.includes('0 % were accepted')")
+    [week] = site.hydra.stats("mia")
+    told = tab.run("document.querySelector('#fared-plot svg').ariaLabel")
+    assert f"week of {week.name}: 0 % accepted as shown" in told
+    assert tab.run("document.querySelectorAll('#fared-plot circle, #fared-plot rect').length") == 2
+    tab.run("document.querySelector('#fared-weeks summary').focus()")
+    tab.press("Enter")
+    assert tab.text("#fared-rows th") == week.name
+    assert tab.text("#fared-rows td:nth-of-type(4)") == str(week.edited)
+    for dark in (True, False):
+        tab.emulate(dark=dark)
+        assert tab.run(CONTRAST) == []
+    tab.emulate(width=320)
+    assert tab.run("document.documentElement.scrollWidth") == 320
 
 
 def test_no_feedback_is_offered_where_the_server_takes_none(tabs: Tabs, home: Path) -> None:

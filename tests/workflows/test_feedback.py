@@ -16,7 +16,7 @@ from hydra_cli.core.feedback import Feedback, Heard
 from hydra_cli.core.protocols import ChatRequest
 from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.llm.scripted import ScriptedChat
-from hydra_cli.modeling.factorized.answer_features import PRIOR
+from hydra_cli.modeling.factorized.answer_features import NAMES, PRIOR
 from hydra_cli.modeling.factorized.feedback import moved_by
 from hydra_cli.models.hash_encoder import HashEncoder
 
@@ -113,6 +113,22 @@ def test_an_edit_becomes_a_record_and_grades_the_candidates(hydra: Hydra) -> Non
     assert record.time == answer.time, "it was asked then, whenever it is corrected"
     shown = hydra.ask("Is the shelf safe now?", user="mia", n=1, k=20).evidence
     assert said.record in {scored.item.id for scored in shown}
+
+
+def test_the_very_same_question_is_shown_its_edit_and_may_get_it_back() -> None:
+    edit, past = "It keeps its colour, I promise.", NAMES.index("past text again")
+
+    def repeating(request: ChatRequest, sample: int) -> str:
+        return script(request, sample) if sample else edit
+
+    with Hydra.in_memory(encoder=HashEncoder(), chat=ScriptedChat(repeating)) as hydra:
+        said = hydra.feedback(ask(filled(hydra)).id, edit=edit).feedback
+        for thing, penalty in (("shelf", 0.0), ("stool", -1.0)):
+            answer = ask(hydra, thing)
+            [back] = [c.item for c in answer.candidates if c.item.text == edit]
+            assert np.sign(back.features[past]) == penalty, "a past text of another question"
+            if not penalty:
+                assert said.record in [scored.item.id for scored in answer.evidence]
 
 
 def test_a_rejected_answer_is_no_record_and_falls(hydra: Hydra) -> None:

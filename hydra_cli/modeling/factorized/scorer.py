@@ -13,7 +13,7 @@ from hydra_cli.core.feedback import Heard
 from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import Candidate, QueryContext, Record, Scored
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.modeling.factorized.answer_features import answer_features
+from hydra_cli.modeling.factorized.answer_features import answer_features, for_editing
 from hydra_cli.modeling.factorized.feedback import moved_by
 from hydra_cli.modeling.factorized.label_model import LabelModel
 from hydra_cli.modeling.factorized.lists import (
@@ -46,7 +46,9 @@ class FactorizedScorer:
 
     def after(self, heard: Heard) -> FactorizedScorer:
         """The scorer with the adapter's weights as feedback moves them."""
-        moved = moved_by(heard, self.feature_set, tuple(self.adapt_weights.tolist()))
+        weights = tuple(self.adapt_weights.tolist())
+        editing = None if self.task.closed else for_editing(weights)
+        moved = moved_by(heard, self.feature_set, weights, editing)
         return replace(self, adapt_weights=np.array(moved)) if moved is not None else self
 
     def rerank(

@@ -60,7 +60,9 @@ _OPENING = 15
 _WIDTH = 0.07
 _FADING = 0.8
 """How much less each older record counts among the recent outputs."""
-_LENGTH, _LENGTH_COUNT = 10.0, 1.0
+_LENGTH = 10.0
+_IN_PLACE = 0.7
+"""How often a word that stays stands where the user would have it."""
 _SMOOTHING = 30.0
 _KEPT_COUNT = 20.0
 
@@ -99,6 +101,10 @@ class WordModel:
 
     def expected_overlap(self, context: QueryContext, texts: Sequence[str]) -> Floats:
         """The expected word F1 of each text (n,) with the user's own output."""
+        return overlap(self.expected_words(context, texts), context, texts)
+
+    def expected_words(self, context: QueryContext, texts: Sequence[str]) -> Floats:
+        """How many of each text's distinct words (n,) the user's own output will hold."""
         past = past_of(context)
         found = [stems(text) for text in texts]
         vocabulary = vocabulary_of(context.query.text, found)
@@ -112,12 +118,33 @@ class WordModel:
         )
         scores = np.clip(features @ self.weights, -30.0, 30.0)
         chance = dict(zip(vocabulary, (1.0 / (1.0 + np.exp(-scores))).tolist(), strict=True))
-        length = (past.lengths.sum() + _LENGTH * _LENGTH_COUNT) / (
-            len(past.lengths) + _LENGTH_COUNT
-        )
-        return np.array(
-            [2.0 * sum(chance[w] for w in dict.fromkeys(s)) / (len(s) + length) for s in found]
-        )
+        return np.array([sum(chance[word] for word in dict.fromkeys(one)) for one in found])
+
+
+def overlap(expected: Floats, context: QueryContext, texts: Sequence[str]) -> Floats:
+    """The expected word F1 of each text (n,), from its expected words."""
+    length = float(np.mean(usual_lengths(context)))
+    sizes = np.array([len(stems(text)) for text in texts])
+    found: Floats = 2.0 * expected / (sizes + length)
+    return found
+
+
+def saved(expected: Floats, context: QueryContext, texts: Sequence[str]) -> Floats:
+    """What each text (n,) is expected to save whoever edits it, as a share of the usual length.
+
+    A word that stays saves typing it, if it stands where it should; each word beyond
+    the user's own text has to go. That text is as long as any of the past ones.
+    """
+    lengths = usual_lengths(context)
+    sizes = np.array([len(stems(text)) for text in texts])
+    beyond = np.maximum(sizes[:, None] - lengths, 0.0).mean(axis=1)
+    found: Floats = (_IN_PLACE * expected - beyond) / float(np.mean(lengths))
+    return found
+
+
+def usual_lengths(context: QueryContext) -> Floats:
+    """How many words the user's past outputs have, and a usual text's (n + 1,)."""
+    return np.append(past_of(context).lengths, _LENGTH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
 // The page at /: pick a person, ask, see the answer and why it is this one.
 
+import { legend, plot, rows, summary } from "./fared.js";
 import { candidates, facts, made, messages, records, sentence, stages } from "./parts.js";
 import { Refused, get, hasKey, post, stream, useKey } from "./server.js";
 
@@ -96,6 +97,7 @@ async function begin() {
   picked();
   $("query").focus();
   takesFeedback = await offersFeedback();
+  showFared();
 }
 
 /** Whoever this key may ask for; nobody in the list where the server tells no names. */
@@ -122,6 +124,7 @@ function picked() {
   clearAnswer();
   $("search-text").value = "";
   search();
+  showFared();
 }
 
 // -- asking
@@ -251,7 +254,23 @@ async function tell(said, thanks) {
     $("thanks").textContent = learned && !said.undo ? `${thanks} Their adapter has learned from it.` : thanks;
     show("undo", !said.undo);
     $("thanks").scrollIntoView({ block: "nearest" });
+    showFared();
   });
+}
+
+/** The plot of this person's feedback so far; nothing where there is none, or none may be seen. */
+async function showFared() {
+  const who = user();
+  if (!takesFeedback || !who) return show("fared", false);
+  const weeks = await get(`v1/users/${encodeURIComponent(who)}/stats`).then(({ data }) => data, () => []);
+  if (who !== user()) return undefined; // somebody else was picked meanwhile
+  const told = summary(weeks);
+  show("fared", Boolean(told));
+  if (!told) return undefined;
+  $("fared-summary").textContent = told;
+  $("fared-plot").replaceChildren(plot(weeks));
+  $("fared-legend").replaceChildren(...legend());
+  return $("fared-rows").replaceChildren(...rows(weeks));
 }
 
 // -- history
