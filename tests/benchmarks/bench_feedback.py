@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from hydra_cli.core.records import Record
 from hydra_cli.core.sortable_ids import new_id
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.modeling.factorized import label_features
-from hydra_cli.modeling.factorized.answer_features import PRIOR
+from hydra_cli.modeling.factorized.answer_features import PRIOR, for_editing
 from hydra_cli.modeling.factorized.feedback import moved_by
 from hydra_cli.store.answer_log import MOST_HEARD
 from hydra_cli.store.lance_store import LanceStore
@@ -69,10 +70,15 @@ def timed(rounds: int, work: Callable[[], object]) -> str:
 
 
 def fits(width: int, items: int) -> Callable[[], object]:
-    """The weights after a hundred words, made anew at each call."""
+    """The weights after a hundred words, made anew at each call; of texts, one an edit."""
     said = tuple(chosen(width, items) for _ in range(MOST_HEARD))
+    editing = None
+    if width == len(PRIOR):
+        grades = tuple(DICE.uniform(-1.0, 1.0, items).tolist())
+        said = (replace(said[0], kind="edit", grades=grades, choice=None), *said[1:])
+        editing = for_editing(PRIOR)
     weights = tuple(DICE.normal(size=width).tolist())
-    return lambda: moved_by(Heard(said), "set", weights)
+    return lambda: moved_by(Heard(said), "set", weights, editing)
 
 
 def main() -> None:

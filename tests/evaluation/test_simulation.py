@@ -12,7 +12,10 @@ from hydra_cli.core.errors import DataError, ProviderError, UsageError
 from hydra_cli.core.plan import AnswerPlan
 from hydra_cli.core.progress import Silent
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Completion
+from hydra_cli.core.records import Record
 from hydra_cli.core.similarity import word_edits
+from hydra_cli.core.tasks import PRESETS
+from hydra_cli.evaluation.questions import from_store
 from hydra_cli.evaluation.simulation import (
     BOTH,
     FROZEN,
@@ -35,6 +38,7 @@ from hydra_cli.evaluation.simulation_results import (
 from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hash_encoder import HashEncoder
+from hydra_cli.store.memory import MemoryHistoryStore
 from hydra_cli.workflows.evaluate import Material
 from tests.evaluation.helpers import SMALL, echo_chat, material
 
@@ -220,3 +224,30 @@ def test_labels_and_short_histories_are_refused() -> None:
         played(data=material("LaMP_3"))
     with pytest.raises(DataError, match="no user of LaMP_4 has 54 records"):
         played(replace(PLAN, rounds=50))
+
+
+def test_on_a_store_the_base_knows_what_users_know_at_the_start() -> None:
+    task = PRESETS["LaMP_4"]
+    store = MemoryHistoryStore()
+    store.add(
+        Record(user, str(i), task.name, f"article {user} {i}", f"headline {user} {i}")
+        for user in ("mia", "tom")
+        for i in range(14)
+    )
+    questions = from_store(store, task, hold_out=2)
+    seen: list[str] = []
+    recipe = recipe_named("hydra-pers")
+
+    class Watched(type(recipe)):  # type: ignore[misc]
+        def train_base(self, task, examples, histories, encoder, **options):  # type: ignore[no-untyped-def]
+            seen.extend(r.output for history in histories for r in history.records)
+            return super().train_base(task, examples, histories, encoder, **options)
+
+    found = simulate(
+        questions, None, PLAN, encoder=HashEncoder(), chat=echo_chat(), recipe=Watched(),
+        progress=Silent(),
+    )  # fmt: skip
+    assert len(found.rounds) == 5 * 6 * 2
+    assert any("no training users" in note for note in found.notes)
+    later = {record.output for course in found.courses for record in course.rounds}
+    assert not later & set(seen)
