@@ -85,7 +85,7 @@ def test_what_a_lone_answer_says_of_other_pipelines(hydra: Hydra) -> None:
     hydra.ask("Is the lamp safe?", user="mia", n=1, k=0)
     assert hydra.answer("last").known == {"plain": "Is the lamp safe? #0"}
     hydra.ask("Is the lamp safe?", user="mia", n=1)
-    assert set(hydra.answer("last").known) == {"rerank"}
+    assert set(hydra.answer("last").known) == {"rag"}
     hydra.ask("Is the lamp safe?", user="mia", n=2)
     assert hydra.answer("last").known == {}
 

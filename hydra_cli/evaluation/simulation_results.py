@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hydra_cli.core.counting import counted
 from hydra_cli.core.errors import HydraError
 from hydra_cli.core.records import Usage
 from hydra_cli.core.statistics import Estimate, estimate, resamples
@@ -183,9 +184,12 @@ def verdict(result: SimulationResult) -> str:
     more, less = ("fewer", "more") if found.value >= 0 else ("more", "fewer")
     sure = "beyond chance" if found.low > 0 or found.high < 0 else "which could be chance"
     rag = result.arms[RAG.name]
+    length = f"{result.rounds} rounds of {counted(result.users, 'user')}"
+    if result.missing:
+        length = f"{counted(len(result.played) // len(result.arms), 'answered round')} of {length}"
     told = (
         f"Learning from edits takes {abs(found.value):.1%} {more} word edits than frozen RAG over "
-        f"{result.rounds} rounds of {result.users} users ({both.edits:.2f} a round, not "
+        f"{length} ({both.edits:.2f} a round, not "
         f"{rag.edits:.2f}; 95 % interval of what is saved: {found.low:+.1%} to {found.high:+.1%}), "
         f"{sure}"
     )

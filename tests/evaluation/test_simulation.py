@@ -217,6 +217,7 @@ def test_a_round_without_an_answer_counts_in_no_arm() -> None:
     figures = result(found)
     assert not figures.complete
     assert figures.error is not None
+    assert f"over {len(found.rounds) // 5} answered rounds of 6 rounds of" in verdict(figures)
 
 
 def test_labels_and_short_histories_are_refused() -> None:
