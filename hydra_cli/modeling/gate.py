@@ -337,7 +337,11 @@ def _noise(groups: Sequence[Sequence[float]], scale: float) -> float:
 
 
 def _spread(groups: Sequence[Sequence[float]], noise: float) -> float:
-    """The variance of users' gains around the population's (DerSimonian and Laird)."""
+    """The variance of users' gains around the population's (DerSimonian and Laird).
+
+    A lone outcome can't tell its user from its noise, so it doesn't count here.
+    """
+    groups = [gains for gains in groups if len(gains) > 1]
     if len(groups) < 3:
         return SPREAD_SD**2
     weights = [len(gains) / noise for gains in groups]

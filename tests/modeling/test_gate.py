@@ -72,6 +72,19 @@ def test_a_run_of_like_outcomes_says_less_of_a_user_than_the_same_over_a_long_ti
     assert decide(lost * 80, others).control == "majority"
 
 
+def test_one_outcome_a_user_tells_nothing_of_how_users_differ() -> None:
+    """However much single outcomes scatter, one bad one of one's own is no reason for a control."""
+    draw = random.Random(5)
+    others = []
+    for user in range(120):
+        count = 2 if user < 20 else 1  # those with two agree in both
+        gain = draw.choice([-0.25, 0.0, 0.0, 0.0, 0.5] if count == 1 else [0.05])
+        found = {"adapt0": 0.5 + gain, "majority": 0.5}
+        others += [Outcome(f"u{user}", found)] * count  # type: ignore[arg-type]
+    mine = [Outcome("me", {"adapt0": 0.25, "majority": 0.5})]
+    assert not decide(mine, others).control
+
+
 def test_a_stage_that_does_nothing_goes() -> None:
     same = [
         Outcome(f"u{i}", dict.fromkeys(("rag", "rerank", "adapt"), i % 3 / 2)) for i in range(20)
