@@ -6,7 +6,15 @@ through the same door: a hash encoder, a scripted LLM, a store in memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -260,6 +268,13 @@ class HistoryStore(Protocol):
         vectors: Iterable[tuple[str, Vectors, Vectors | None]],
     ) -> None:
         """Keep vectors of one encoder. StoreError where the store holds another encoder's."""
+        ...
+
+    def kept_history(self, key: Hashable, make: Callable[[], History]) -> History:
+        """What ``make`` reads from the store, or read for the same key of the same store.
+
+        Any change of records or vectors, by whatever process, ends what was kept.
+        """
         ...
 
     def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:

@@ -43,7 +43,7 @@ class Record:
     """Other ids that a store may know it by: those that earlier releases made from its content."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class History:
     """One user's records of one task, oldest first, with their vectors.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +27,8 @@ RANK_CONSTANT = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 _INDEXES: deque[tuple[tuple[Record, ...], Okapi]] = deque(maxlen=4)
+_HELD: WeakKeyDictionary[History, Okapi] = WeakKeyDictionary()
+"""Indexes of histories that somebody keeps; each goes with its history."""
 _KNOWN: deque[tuple[Okapi, str, NDArray[np.float64]]] = deque(maxlen=4)
 
 
@@ -54,7 +57,7 @@ def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
 
     A query's shortlist and its features ask for the same ones.
     """
-    index, text = _index(context.history.records), context.query.text
+    index, text = _index(context.history), context.query.text
     for known, asked, scores in tuple(_KNOWN):
         if known is index and asked == text:
             return scores
@@ -64,8 +67,14 @@ def bm25_scores(context: QueryContext) -> NDArray[np.float64]:
     return made
 
 
-def _index(records: tuple[Record, ...]) -> Okapi:
-    """The records' BM25 index, kept for the next query to the same history."""
+def _index(history: History) -> Okapi:
+    """The history's BM25 index, kept for the next query to the same records."""
+    if (held := _HELD.get(history)) is None:
+        held = _HELD[history] = _index_of(history.records)
+    return held
+
+
+def _index_of(records: tuple[Record, ...]) -> Okapi:
     from hydra_cli.core.okapi import Okapi
 
     for known, index in tuple(_INDEXES):  # another thread may add one meanwhile

@@ -54,14 +54,20 @@ def load_context(
     """
     vector = encoder.encode([query.text])[0]
     total = dict(store.tasks_of(query.user)).get(task.name, 0)
-    if total <= WHOLE_HISTORY:
-        records = store.records(query.user, task=task.name)
-    else:
-        records = _neighbourhood(store, task, query, vector)
-    if progress is not None:
-        progress.start("reading the history", len(records) * texts_a_record(task))
-    history = with_vectors(store, encoder, task, query.user, records, progress=progress)
-    return QueryContext(query, vector, history)
+
+    def read() -> History:
+        if total <= WHOLE_HISTORY:
+            records = store.records(query.user, task=task.name)
+        else:
+            records = _neighbourhood(store, task, query, vector)
+        if progress is not None:
+            progress.start("reading the history", len(records) * texts_a_record(task))
+        return with_vectors(store, encoder, task, query.user, records, progress=progress)
+
+    if total > WHOLE_HISTORY:
+        return QueryContext(query, vector, read())
+    key = query.user, task.name, task.closed, encoder.fingerprint
+    return QueryContext(query, vector, store.kept_history(key, read))
 
 
 def texts_a_record(task: TaskSpec) -> int:

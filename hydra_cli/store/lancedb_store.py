@@ -8,7 +8,7 @@ again on the newest version where upkeep removed the one they were reading.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -43,7 +43,7 @@ from hydra_cli.store.recovery import recover_store
 from hydra_cli.store.updating import Match, corrected, replace
 
 if TYPE_CHECKING:
-    from hydra_cli.core.records import Vectors
+    from hydra_cli.core.records import History, Vectors
 
 log = logging.getLogger("hydra_cli.store")
 Opened = TypeVar("Opened", bound="LanceHistoryStore")
@@ -60,6 +60,7 @@ class LanceHistoryStore(OpenTables):
         self._histories: KeptReads[list[Record]] = KeptReads()
         self._tasks_of: KeptReads[list[tuple[str, int]]] = KeptReads()
         self._vectors: KeptReads[Mapping[int, tuple[Vectors, Vectors | None]]] = KeptReads()
+        self._whole: KeptReads[History] = KeptReads()
 
     @classmethod
     def open(cls: type[Opened], path: Path, *, create: bool) -> Opened:
@@ -251,6 +252,14 @@ class LanceHistoryStore(OpenTables):
         )
         wanted = ((id_, by_key.get(key_of(task, id_))) for id_ in ids)
         return {id_: pair for id_, pair in wanted if pair is not None}
+
+    def kept_history(self, key: Hashable, make: Callable[[], History]) -> History:
+        """What ``make`` reads, or read for the key at the same versions of both tables."""
+        return self._whole.get(self.read(self._versions), key, make)
+
+    def _versions(self) -> Hashable:
+        vectors = self.vector_table()
+        return self.version(tables.RECORDS), vectors and self.version(vectors)
 
     def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:
         """The k best records of one user by full-text search, best first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -224,6 +224,10 @@ class MemoryHistoryStore:
             progress.advance()
         self._encoder = EncoderInfo(encoder.fingerprint, encoder.dimension, encoder.name)
         return len(self._records), changed
+
+    def kept_history(self, key: Hashable, make: Callable[[], History]) -> History:
+        """Read each time: there is no disk to save."""
+        return make()
 
     def search_text(self, user: str, task: str, text: str, k: int) -> list[Scored[Record]]:
         records = tuple(self.records(user, task=task))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,7 +18,10 @@ from hydra_cli.store.folder import StoreFolder
 from hydra_cli.store.lock import WriterLock
 
 T = TypeVar("T")
+_Stamp = tuple[int, int]
 _ATTEMPTS = 5
+_SETTLED_NS = 1_000_000_000
+"""A folder's time may stay the same for two changes that follow within its clock's tick."""
 
 
 class OpenTables:
@@ -28,7 +33,7 @@ class OpenTables:
         self.answer_log = AnswerLog(folder.feedback)
         self._db = tables.connect(folder)
         self._tables: dict[str, Table] = {}
-        self._datasets: dict[str, lance.LanceDataset] = {}
+        self._datasets: dict[str, tuple[lance.LanceDataset, _Stamp | None]] = {}
 
     @property
     def encoder(self) -> EncoderInfo | None:
@@ -43,14 +48,30 @@ class OpenTables:
         return self._tables[name]
 
     def dataset(self, name: str) -> lance.LanceDataset:
-        """The newest version of a table to read; caches stay warm between versions."""
-        dataset = self._datasets.get(name)
+        """The newest version of a table to read; caches stay warm between versions.
+
+        Where the folder of versions hasn't changed, no version is new: nothing is listed.
+        """
+        # Before the versions: one that comes in between is looked for the next time.
+        stamp = self._stamp(name)
+        dataset, known = self._datasets.get(name, (None, None))
         if dataset is None:
             dataset = lance.dataset(str(self.folder.db / f"{name}.lance"))
+        elif stamp is not None and stamp == known:
+            return dataset
         else:
             dataset = dataset.checkout_version(dataset.latest_version)
-        self._datasets[name] = dataset
+        settled = stamp is not None and time.time_ns() - stamp[0] > _SETTLED_NS
+        self._datasets[name] = dataset, stamp if settled else None
         return dataset
+
+    def _stamp(self, name: str) -> _Stamp | None:
+        """When a version of the table came or went last, in ns, and in which folder."""
+        try:
+            found = os.stat(self.folder.db / f"{name}.lance" / "_versions")
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
 
     def version(self, name: str) -> tuple[str, int, int]:
         """Another one after every change of the table, by whatever process."""

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,9 +254,17 @@ def _stem(word: str) -> str:
     return word
 
 
+_PAST: WeakKeyDictionary[History, PastOutputs] = WeakKeyDictionary()
+"""Counts of histories that somebody keeps; they go with their history."""
+
+
 def past_of(context: QueryContext) -> PastOutputs:
     """The counts of the user's past outputs."""
-    return past_outputs(tuple(record.output for record in context.history.records), stems)
+    history = context.history
+    if (known := _PAST.get(history)) is None:
+        outputs = tuple(record.output for record in history.records)
+        known = _PAST[history] = past_outputs(outputs, stems)
+    return known
 
 
 def bucket_counts(texts: Sequence[set[str]]) -> Floats:
