@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.models import bert_encoder, text_encoding
-from hydra_cli.models.bert_encoder import BertEncoder, erf, open_text_encoder
+from hydra_cli.models.bert_encoder import BertEncoder, erfc, gelu, open_text_encoder
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.models.text_encoding import VectorCache
 
@@ -132,7 +132,16 @@ def test_no_torch_for_a_query(tiny_encoder_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_erf() -> None:
-    points = np.linspace(-6, 6, 1001, dtype=np.float32)
-    wanted = np.array([exact(float(x)) for x in points])
-    np.testing.assert_allclose(erf(points), wanted, atol=6e-7)
+def test_gelu_is_exact_to_a_float_s_last_digits() -> None:
+    """Over more numbers than are worked on together, in any shape."""
+    points = np.linspace(-6, 6, 30 * 1536, dtype=np.float32).reshape(2, 15, 1536)
+    wanted = [x * (1.0 + exact(x / 2**0.5)) / 2.0 for x in points.ravel().astype(float)]
+    np.testing.assert_allclose(gelu(points.copy()).ravel(), wanted, atol=1e-6)
+    turned = np.asfortranarray(points[0])
+    np.testing.assert_array_equal(gelu(turned.copy(order="F")), gelu(points[0].copy()))
+
+
+def test_erfc() -> None:
+    points = np.linspace(0, 6, 1001, dtype=np.float32)
+    wanted = np.array([1.0 - exact(float(x)) for x in points])
+    np.testing.assert_allclose(erfc(points), wanted, atol=6e-7)
