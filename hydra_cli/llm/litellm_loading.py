@@ -6,13 +6,17 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.Lock()
 _module: Any = None
 _adopted = False
+_OF_THE_SDK = (
+    *("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"),
+    "OPENAI_CUSTOM_HEADERS",
+)
 
 
 def load_litellm() -> Any:
@@ -26,12 +30,23 @@ def load_litellm() -> Any:
         if _module is None:
             os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
             os.environ["LITELLM_MODE"] = "PRODUCTION"
+            choose_client(os.environ)
             with _no_collection():
                 import litellm
 
             _quieten(litellm)
             _module = litellm
     return _module
+
+
+def choose_client(environment: MutableMapping[str, str]) -> None:
+    """OpenAI's protocol by litellm's own client, unless the environment says something of it.
+
+    That takes half of the processor's time that it takes through OpenAI's SDK, which
+    alone knows organizations, projects and headers of the user's own.
+    """
+    if not any(environment.get(name) for name in _OF_THE_SDK):
+        environment.setdefault("EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "True")
 
 
 def adopt_litellm(module: Any) -> None:

@@ -6,6 +6,7 @@ only after ``safe_excerpt`` has looked at it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -129,7 +130,7 @@ def translate(
     """The error as the user should read it. ``sent`` names the parameters of the request."""
     if own := _own_error(error):
         return own
-    text = str(getattr(error, "message", "") or error)
+    text = _message(str(getattr(error, "message", "") or error))
     parameter = _rejected_parameter(error, text, sent)
     kind: Kind = "parameter" if parameter else _kind(error, text)
     message, hint = _words(kind, endpoint, error)
@@ -141,6 +142,18 @@ def translate(
     return ProviderFailure(
         message, kind=kind, hint=hint, retry_after=retry_after(error), parameter=parameter
     )
+
+
+def _message(text: str) -> str:
+    """The message in a body of OpenAI's error shape, which litellm may hand on whole."""
+    start = text.find('{"error"')
+    if start < 0:
+        return text
+    try:
+        found = json.loads(text[start:])["error"]["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    return found if isinstance(found, str) and found else text
 
 
 def _own_error(error: BaseException) -> HydraError | None:
