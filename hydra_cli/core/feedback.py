@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -69,7 +69,11 @@ class KeptAnswer:
 
     def as_mapping(self) -> dict[str, Any]:
         """Plain values, for JSON; ``of`` reads them back."""
-        return {**asdict(self), "time": self.time.isoformat()}
+        return {
+            **_values(self),
+            "time": self.time.isoformat(),
+            "candidates": [_values(candidate) for candidate in self.candidates],
+        }
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> KeptAnswer:
@@ -88,6 +92,11 @@ class KeptAnswer:
         if not is_id(made.id, ANSWER_ID) or not all(isinstance(text, str) for text in texts):
             raise ValueError("no answer")
         return made
+
+
+def _values(held: KeptAnswer | KeptCandidate) -> dict[str, Any]:
+    """The fields as they are: ``asdict`` would copy each of hundreds of features."""
+    return {one.name: getattr(held, one.name) for one in fields(held)}
 
 
 def _candidate(values: Mapping[str, Any]) -> KeptCandidate:
