@@ -135,6 +135,10 @@ class Warm:
     def _note(self, text: str) -> None:
         (self._on_note or _to_stderr)(text)
 
+    def opened_chat(self, model: str | None = None) -> AsyncChatModel | None:
+        """The LLM for an event loop, where somebody opened it before; nobody waits for this."""
+        return self._async_chats.get(model or self.settings.model)
+
     def async_chat(self, model: str | None = None) -> AsyncChatModel:
         """The LLM for an event loop; an LLM that was handed in answers from threads."""
         from hydra_cli.llm.threaded_chat import ThreadedChat

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from hydra_cli.core.errors import ProviderError
 from hydra_cli.core.protocols import AsyncChatModel
 from hydra_cli.serving import bodies, chat_schemas, replies
+from hydra_cli.serving.asker import Asker
 from hydra_cli.serving.bodies import ChatBody
 from hydra_cli.serving.endpoints import Endpoint, service_of
 from hydra_cli.serving.errors import ApiError
@@ -33,20 +34,15 @@ async def chat_completions(request: Request) -> Response:
     service = service_of(request)
     body = bodies.read(await request.body())
     if not body.target.personal:
-        chat = await service.in_thread(lambda: _opened(service, body))
+        chat = service.hydra.opened_chat(body.target.model)
+        if chat is None:
+            chat = await service.in_thread(lambda: _opened(service, body))
         return await _passed_through(request, chat, body, None)
-    asker, task = request.state.asker, body.target.task
-    found, chat = await service.in_thread(
-        lambda: (
-            whose(service, asker, request.headers, body.raw, task),
-            _opened(service, body),
-        )
-    )
-    why_not = body.why_not or found.why_not
-    if why_not is not None or found.user is None:
-        told = replies.plain(why_not or "unknown user", found.user, found.task)
+    asker = request.state.asker
+    ask = await service.in_thread(lambda: _asked(service, asker, request.headers, body))
+    if not isinstance(ask, PersonalAsk):
+        chat, told = ask
         return await _passed_through(request, chat, body, told)
-    ask = PersonalAsk(service, body, found, chat)
     explain = request.headers.get(EXPLAIN_HEADER) == "1"
     if body.stream:
         return streamed(
@@ -61,6 +57,24 @@ async def chat_completions(request: Request) -> Response:
     return _json(
         {**whole, **ask.told(draft, answer, explain)}, {**PRIVATE, ANSWER_HEADER: ask.answer_id}
     )
+
+
+def _asked(
+    service: Service, asker: Asker, headers: Mapping[str, str], body: ChatBody
+) -> PersonalAsk | tuple[AsyncChatModel, Mapping[str, Any]]:
+    """The personal request, its draft made where nothing is streamed before; or who else answers.
+
+    With the LLM alone stands what is told of it. Computes and reads: not for the event loop.
+    """
+    found = whose(service, asker, headers, body.raw, body.target.task)
+    chat = _opened(service, body)
+    why_not = body.why_not or found.why_not
+    if why_not is not None or found.user is None:
+        return chat, replies.plain(why_not or "unknown user", found.user, found.task)
+    ask = PersonalAsk(service, body, found, chat)
+    if not body.stream:
+        ask.begin()
+    return ask
 
 
 def _opened(service: Service, body: ChatBody) -> AsyncChatModel:

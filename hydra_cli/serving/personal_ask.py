@@ -35,10 +35,11 @@ class PersonalAsk:
         self._found = found
         self._chat = chat
         self._watch = Stopwatch()
+        self._begun: _Begun | None = None
 
     async def answered(self) -> tuple[Draft, Answer]:
         """The draft and its answer."""
-        begun = await self._service.in_thread(self._begin)
+        begun = await self._ready()
         return begun.draft, await self._finished(begun)
 
     async def events(self, explain: bool) -> AsyncGenerator[Mapping[str, Any], None]:
@@ -46,7 +47,7 @@ class PersonalAsk:
         wanted = self._body.wishes.n
         for index in range(wanted):
             yield self.reply.chunk(index, {"role": "assistant", "content": ""})
-        begun = await self._service.in_thread(self._begin)
+        begun = await self._ready()
         draft = begun.draft
         flow = _flow(draft, wanted)
         if flow is not None and begun.steps.request is not None:
@@ -76,7 +77,13 @@ class PersonalAsk:
             told["explain"] = replies.explanation(draft, answer)
         return {"hydra": told}
 
-    def _begin(self) -> _Begun:
+    async def _ready(self) -> _Begun:
+        """What was begun before, or is now."""
+        if self._begun is not None:
+            return self._begun
+        return await self._service.in_thread(self.begin)
+
+    def begin(self) -> _Begun:
         """The draft and who answers it. Computes and reads: not for the event loop."""
         conversation, hydra = self._body.conversation(), self._service.hydra
         draft = hydra.draft(
@@ -87,7 +94,8 @@ class PersonalAsk:
             watch=self._watch,
         ).wished(self._body.wishes)
         steps = Answering(draft, self._chat.name, self._watch, answer_id=self.answer_id)
-        return _Begun(self._service, draft, steps)
+        self._begun = _Begun(self._service, draft, steps)
+        return self._begun
 
     async def _finished(self, begun: _Begun) -> Answer:
         while (request := begun.steps.request) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from hydra_cli.api import Hydra
 
 T = TypeVar("T")
-THREADS = 16
+THREADS = (os.cpu_count() or 1) + 2
+"""More would fight for the same cores; two more, as a thread may wait for a disk or a lock."""
 WRITERS = 2
 
 Unknown = Literal["plain", "refuse"]
