@@ -6,7 +6,8 @@ Three processes beside this one, which makes the load: a stub LLM that answers a
 bare pass-through in front of it (Starlette and httpx, 40 lines), and the server over a
 store of three users with 1,000 records each, a base and heads fitted. Pass-through, personal
 and bare requests take turns, after a round that isn't counted; ratios are of one round.
-Each query is new. Times hold the stub's own, which is below a millisecond. Prints Markdown.
+Each query is new, in a second run on a kept store too. Times hold the stub's own, which is
+below a millisecond. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import argparse
 import asyncio
 import itertools
 import os
+import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +35,12 @@ from hydra_cli.store.lance_store import LanceStore
 from hydra_cli.wiring import open_encoder
 from tests.benchmarks.bench_ask import ENGLISH, TASK, fill
 from tests.benchmarks.serve_processes import Running, running, served
+from tests.benchmarks.serve_stages import by_stage
 
 USERS = 3
+NUMBERS = itertools.count()
+SALT = secrets.token_hex(4)
+"""Of this run: queries with it were never asked before."""
 RECORDS = 1_000
 KINDS = ("bare", "plain", "personal")
 TOLD = {"bare": "bare proxy", "plain": "passed through", "personal": "personal"}
@@ -46,7 +52,6 @@ class Load:
 
     seconds: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
-    explained: list[dict[str, float]] = field(default_factory=list)
     wall: float = 0.0
     processor: float = 0.0
 
@@ -62,8 +67,8 @@ class Load:
 def bodies(kind: str, *, stream: bool = False) -> Iterator[dict[str, Any]]:
     """Requests without end: 40 English words, users by turns."""
     rng = np.random.default_rng(11)
-    for number in itertools.count():
-        query = " ".join(rng.choice(ENGLISH, 40)) + f" {number}"
+    for number in NUMBERS:
+        query = " ".join(rng.choice(ENGLISH, 40)) + f" {SALT} {number}"
         model = "hydra/openai/stub" if kind == "personal" else "openai/stub"
         body = {"model": model, "messages": [{"role": "user", "content": query}]}
         if kind == "personal":
@@ -71,19 +76,16 @@ def bodies(kind: str, *, stream: bool = False) -> Iterator[dict[str, Any]]:
         yield {**body, "stream": True} if stream else body
 
 
-async def drive(
-    server: Running, asked: Iterator[dict[str, Any]], count: int, clients: int, explain: bool
-) -> Load:
+async def drive(server: Running, asked: Iterator[dict[str, Any]], count: int, clients: int) -> Load:
     """``count`` requests, ``clients`` at a time; RuntimeError where one isn't answered."""
     load = Load()
     todo = iter(range(count))
-    headers = {"x-hydra-explain": "1"} if explain else {}
 
     async def client(session: aiohttp.ClientSession) -> None:
         for _ in todo:
             body = next(asked)
             start = time.perf_counter()
-            async with session.post(server.url, json=body, headers=headers) as answer:
+            async with session.post(server.url, json=body) as answer:
                 await answer.content.readany()
                 load.first.append(time.perf_counter() - start)
                 rest = await answer.read()
@@ -98,18 +100,6 @@ async def drive(
         await asyncio.gather(*(client(session) for _ in range(clients)))
     load.wall = time.perf_counter() - start
     load.processor = server.processor() - before
-    return load
-
-
-async def stages(server: Running, asked: Iterator[dict[str, Any]], count: int) -> Load:
-    """One at a time, with the seconds of each stage as the answer explains them."""
-    load = Load()
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        for _ in range(count):
-            headers = {"x-hydra-explain": "1"}
-            async with session.post(server.url, json=next(asked), headers=headers) as answer:
-                told = await answer.json()
-            load.explained.append(told["hydra"]["explain"]["seconds"])
     return load
 
 
@@ -129,7 +119,7 @@ def prepare(folder: Path, encoder_name: str) -> None:
 
 
 def load_of(requests: Iterator[dict[str, Any]], server: Running, count: int, clients: int) -> Load:
-    return asyncio.run(drive(server, requests, count, clients, explain=False))
+    return asyncio.run(drive(server, requests, count, clients))
 
 
 def by_turns(servers: dict[str, Running], rounds: int, count: int) -> dict[str, list[Load]]:
@@ -156,9 +146,16 @@ def ones(servers: dict[str, Running], count: int) -> None:
         load_of(bodies(kind, stream=True), servers[kind], 3, 1)
         load = load_of(bodies(kind, stream=True), servers[kind], count // 2, 1)
         print(f"| {TOLD[kind]}, a stream's first byte | {percentiles(load.first)} |")
-    told = asyncio.run(stages(servers["personal"], bodies("personal"), count // 2)).explained
-    for stage in dict.fromkeys(name for one in told for name in one):
-        print(f"| personal, {stage} | {percentiles([one.get(stage, 0.0) for one in told])} |")
+
+
+def stages(server: Running, known: Mapping[str, float], count: int) -> None:
+    """Processor time of one client's requests, as ``by_stage`` found it and what is left of it."""
+    whole = load_of(bodies("personal"), server, count, 1).processor_ms
+    print("\n| 1 client, a personal request | processor ms |\n|---|---|")
+    for name, took in known.items():
+        print(f"| {name} | {took:.1f} |")
+    print(f"| HTTP, threads and the rest | {whole - sum(known.values()):.1f} |")
+    print(f"| all of it, in the server | {whole:.1f} |")
 
 
 def fifty(found: dict[str, list[Load]]) -> None:
@@ -210,6 +207,9 @@ def main() -> None:
         print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n")
         servers = {"bare": theirs, "plain": ours, "personal": ours}
         ones(servers, options.ones)
+        asked = bodies("personal")
+        known = by_stage(Path(folder), options.encoder, llm, asked, options.ones)
+        stages(ours, known, options.ones)
         fifty(by_turns(servers, options.rounds, options.fifty))
         memory(ours, options.many)
 
