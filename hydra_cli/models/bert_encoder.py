@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,7 +126,7 @@ class BertEncoder:
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1.0
-        with _one_thread():
+        with _ONE_THREAD:
             hidden = self._network(ids, mask)  # (b, t, d)
         if self.pooling == "cls":
             states = hidden[:, 0]
@@ -213,10 +213,32 @@ class Bert:
         return found
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    """BLAS on one thread: products this small are slower on several, beside other work 80 times."""
-    limits: AbstractContextManager[Any] = _threads().limit(limits=1, user_api="blas")
-    return limits
+class _OneThread:
+    """BLAS on one thread: products this small are slower on several, beside other work 80 times.
+
+    The number is the process's: the first who comes lowers it, and the last who goes
+    puts it back, so that nobody's products are split while another thread leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._lowered = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._lowered.enter_context(_threads().limit(limits=1, user_api="blas"))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._lowered.close()
+
+
+_ONE_THREAD = _OneThread()
 
 
 @lru_cache(maxsize=1)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.models import bert_encoder, text_encoding
-from hydra_cli.models.bert_encoder import BertEncoder, erfc, gelu, open_text_encoder
+from hydra_cli.models.bert_encoder import BertEncoder, _OneThread, erfc, gelu, open_text_encoder
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.models.text_encoding import VectorCache
 
@@ -145,3 +146,19 @@ def test_erfc() -> None:
     points = np.linspace(0, 6, 1001, dtype=np.float32)
     wanted = np.array([1.0 - exact(float(x)) for x in points])
     np.testing.assert_allclose(erfc(points), wanted, atol=6e-7)
+
+
+def test_blas_stays_on_one_thread_until_the_last_one_has_gone() -> None:
+    """Whoever leaves first must not hand the others' products to several threads."""
+
+    def threads() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        before, together = threads(), _OneThread()
+        together.__enter__()
+        together.__enter__()
+        together.__exit__()
+        assert threads() == {1}
+        together.__exit__()
+        assert threads() == before
