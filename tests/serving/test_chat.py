@@ -38,7 +38,7 @@ def test_a_personal_answer_is_asks(served: Serve) -> None:
     }
     hydra = told["hydra"]
     assert (hydra["user"], hydra["task"], hydra["personal"]) == ("mia", "replies", True)
-    assert hydra["stages"] == {"records": True, "rerank": True, "adapt": True}
+    assert hydra["stages"] == {"records": True, "rerank": False, "adapt": True}
     assert hydra["answers"] == 8
     assert hydra["answer_id"] == got.headers["x-hydra-answer-id"]
     assert "explain" not in hydra
