@@ -103,7 +103,8 @@ class Course:
 class Round:
     """One answer that was shown: what it takes to make the reference of it, and how good it is.
 
-    ``edits`` are in words; ``quality`` (ROUGE) and ``meaning`` are in [0, 1].
+    ``edits`` are in words, ``least`` the fewest that any of the drafts would have taken;
+    ``quality`` (ROUGE) and ``meaning`` are in [0, 1].
     """
 
     arm: str
@@ -112,6 +113,7 @@ class Round:
     query: str
     shown: str
     edits: int
+    least: int
     words: int
     quality: float
     meaning: float
@@ -322,6 +324,10 @@ class _Rooms:
                 record.id,
                 shown,
                 word_edits(shown, record.output),
+                min(
+                    word_edits(self.task.parse(c.text) or c.text, record.output)
+                    for c in completion.candidates
+                ),
                 len(shown.split()),
                 quality(prediction=shown, reference=record.output, task=self.task),
                 self.meaning(shown, record.output),

@@ -36,7 +36,8 @@ PARTS = 5
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One arm. ``edits`` are words a round; savings are shares of the other arm's edits.
+    """One arm. ``edits`` are words a round, ``least`` those of each round's best draft, which
+    nobody can pick without the reference; savings are shares of the other arm's edits.
 
     ``parts`` are the edits a round in each fifth of the rounds, ``cumulative`` those of
     a mean user up to each round. ``hostility`` is what hostile rounds cost, as a share of
@@ -45,6 +46,7 @@ class ArmResult:
 
     arm: Arm
     edits: float
+    least: float
     total: int
     words: float
     quality: float
@@ -137,6 +139,7 @@ class _Edits:
         return ArmResult(
             arm=arm,
             edits=float(edits.sum() / self._there.sum()),
+            least=float(np.mean([one.least for one in own])),
             total=int(edits.sum()),
             words=float(np.mean([one.words for one in own])),
             quality=float(np.mean([one.quality for one in own])),
@@ -241,6 +244,7 @@ def _arm_mapping(found: ArmResult) -> dict[str, Any]:
     return {
         "about": found.arm.about,
         "edits_a_round": number(found.edits),
+        "edits_a_round_of_best_drafts": number(found.least),
         "edits": found.total,
         "words_shown": number(found.words),
         "quality": number(found.quality),

@@ -50,6 +50,8 @@ READING = (
     "replaced.",
     "Intervals are 95 % percentile intervals of a paired bootstrap over users, all arms on the "
     "same draws.",
+    "Best draft: the edits a round that the best of the drafts would have taken, picked by the "
+    "reference: a bound of what choosing can save, out of reach in use.",
     "ROUGE (mean of ROUGE-1 and ROUGE-L) and meaning (tf-idf cosine) compare what was shown with "
     "what the user wrote: edits that are saved by saying less show there.",
 )
@@ -95,7 +97,8 @@ def _task(result: SimulationResult) -> list[Block]:
         Table(
             about,
             ("arm", "edits a round ↓", "edits ↓", "saved over rag", "95 % interval",
-             "saved over frozen", "95 % interval", "words shown", "ROUGE ↑", "meaning ↑"),
+             "saved over frozen", "95 % interval", "best draft", "words shown", "ROUGE ↑",
+             "meaning ↑"),
             tuple(_row(arm) for arm in arms),
         )
     )  # fmt: skip
@@ -128,6 +131,7 @@ def _row(arm: ArmResult) -> tuple[str, ...]:
         f"{arm.total:,}",
         *_share(arm.over_rag),
         *_share(arm.over_frozen),
+        f"{arm.least:.2f}",
         f"{arm.words:.1f}",
         f"{arm.quality:.3f}",
         f"{arm.meaning:.3f}",

@@ -92,6 +92,9 @@ def test_edits_are_those_from_what_was_shown_to_what_was_written() -> None:
     assert len(found.rounds) == 5 * 6 * len(found.courses)
     for one in found.rounds:
         assert one.edits == word_edits(one.shown, written[one.user, one.place])
+        assert one.least <= one.edits
+    assert any(one.least < one.edits for one in found.rounds if one.arm == FROZEN.name)
+    assert all(one.least == one.edits for one in found.rounds if one.arm == RAG.name)
     figures = result(found)
     for arm in figures.arms.values():
         assert arm.cumulative[-1] * figures.users == pytest.approx(arm.total)
