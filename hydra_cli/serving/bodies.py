@@ -265,6 +265,8 @@ def _whole(
     value = raw.get(name)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has one kind of numbers
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(name, "must be a whole number")
     if (least is not None and value < least) or (most is not None and value > most):

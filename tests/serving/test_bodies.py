@@ -95,8 +95,13 @@ def test_nulls_are_as_if_they_were_absent() -> None:
     ).wishes  # fmt: skip
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    wishes = bodies.read(orjson.dumps({**GOOD, "n": 2.0, "seed": -3.0, "max_tokens": 5.0})).wishes
+    assert (wishes.n, wishes.seed, wishes.max_tokens) == (2, -3, 5)
+
+
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=4),
+    st.none() | st.booleans() | st.integers(-5, 5) | st.just(2.0) | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=6,
 )
