@@ -170,7 +170,8 @@ def _why_not(raw: Mapping[str, Any]) -> str | None:
         return "the last message isn't the user's"
     if not text_of(messages[-1]).strip():
         return "the last message is empty"
-    if is_side_call(text_of(messages[-1])):
+    system = text_of(messages[0]) if messages[0]["role"] == "system" else ""
+    if is_side_call(text_of(messages[-1]), system):
         return "a chat front-end asked for itself (a title, tags or the like)"
     return None
 

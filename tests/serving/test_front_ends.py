@@ -65,8 +65,8 @@ class Got:
 
 
 def test_there_are_requests_of_both_kinds() -> None:
-    assert len(PERSONAL) == 8
-    assert len(OTHERS) == 12
+    assert len(PERSONAL) == 9
+    assert len(OTHERS) == 15
 
 
 @pytest.mark.parametrize("name", PERSONAL)

@@ -152,10 +152,19 @@ def test_titles_and_tags_are_the_front_ends(title: str) -> None:
     assert is_side_call(title)
 
 
+def test_which_tool_to_call_is_a_front_ends_question() -> None:
+    system = "Available Tools: [weather]\n\nChoose one."
+    assert is_side_call("Query: Is it warm?", system)
+    assert is_side_call("History:\nUSER: hi\nQuery: Is it warm?", system)
+    assert not is_side_call("Is it warm?", system)
+    assert not is_side_call("Query: Is it warm?", "You answer customers.")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "Write a title for this article.",
+        "Is your task to reflect the speaker's likely facial expression?",
         "### Task:\nRespond to the user query using the provided context.\n<context>x</context>",
         "What would be a good title for the conversation we had?",
         "Analyze this conversation and tell me who was rude.\nUser: hi",
