@@ -230,7 +230,7 @@ def _check_content(content: Any, where: str) -> None:
 
 
 def _wishes(raw: Mapping[str, Any]) -> Wishes:
-    limit = _whole(raw, "max_completion_tokens", least=1)
+    limits = [_whole(raw, name, least=1) for name in ("max_completion_tokens", "max_tokens")]
     stop = raw.get("stop")
     if isinstance(stop, str):
         stop = [stop]
@@ -240,7 +240,7 @@ def _wishes(raw: Mapping[str, Any]) -> Wishes:
         n=_whole(raw, "n", least=1, most=MOST_CHOICES) or 1,
         temperature=_number(raw, "temperature", 0.0, 2.0),
         top_p=_number(raw, "top_p", 0.0, 1.0),
-        max_tokens=limit or _whole(raw, "max_tokens", least=1),
+        max_tokens=limits[0] or limits[1],
         stop=tuple(mark for mark in stop or () if mark),
         seed=_whole(raw, "seed"),
         extra={name: value for name, value in raw.items() if name not in _OURS and value},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ from tests.clients.conftest import MODEL, Place
 from tests.clients.environments import python_with
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+KEY = f"sk-{secrets.token_hex(32)}"
 QUESTION = "Is the lamp safe?"
 SAID = f"the LLM says: {QUESTION}"
 CONFIG = f"""
@@ -46,6 +48,7 @@ def proxy(kept: Path, place: Place, tmp_path_factory: pytest.TempPathFactory) ->
         **place.llm,
         "HYDRA_PERS_HOME": str(place.store),
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_MASTER_KEY": KEY,
         "HOME": str(folder),
     }
     command = ["litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
@@ -79,7 +82,8 @@ def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> str:
 
 def asked(proxy: str, **fields: Any) -> httpx.Response:
     body = {"model": "personal", "messages": [{"role": "user", "content": QUESTION}], **fields}
-    return httpx.post(f"{proxy}/v1/chat/completions", json=body, timeout=120)
+    key = {"Authorization": f"Bearer {KEY}"}
+    return httpx.post(f"{proxy}/v1/chat/completions", json=body, headers=key, timeout=120)
 
 
 def test_a_model_of_the_proxys_list_answers_as_the_user(proxy: str, place: Place) -> None:

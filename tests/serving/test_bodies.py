@@ -44,6 +44,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"top_p": 2}, "top_p"),
     ({"max_tokens": 0}, "max_tokens"),
     ({"max_completion_tokens": 1.5}, "max_completion_tokens"),
+    ({"max_completion_tokens": 9, "max_tokens": "9"}, "max_tokens"),
     ({"seed": "x"}, "seed"),
     ({"stop": 3}, "stop"),
     ({"stop": [3]}, "stop"),
