@@ -56,6 +56,8 @@ SPREAD_SD = 0.05
 LASTING, MOOD = 0.25, 8
 """How much of users' spread on records that follow each other stays theirs, and how many
 records the rest goes on for (docs/design/histories.md)."""
+FEWEST = 3
+"""A user's own outcomes count from so many on, where others' are there: fewer tell luck."""
 NOISE_SD, LEAST_SD, NOISE_WEIGHT = 0.3, 0.15, 4.0
 """Prior standard deviation of one paired difference, at most and at least, and its weight.
 
@@ -294,6 +296,8 @@ def gain_of(
         if (difference := _difference(outcome, stage, baseline)) is not None:
             by_user.setdefault(outcome.user, []).append(difference)
     mine = [d for outcome in own if (d := _difference(outcome, stage, baseline)) is not None]
+    if by_user and len(mine) < FEWEST:
+        mine = []
     scale = _scale([o.quality[baseline] for o in (*own, *others) if baseline in o.quality])
     noise = _noise([*by_user.values(), mine], scale)
     spread = _spread(list(by_user.values()), noise)

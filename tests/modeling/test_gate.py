@@ -85,6 +85,21 @@ def test_one_outcome_a_user_tells_nothing_of_how_users_differ() -> None:
     assert not decide(mine, others).control
 
 
+def test_one_or_two_records_of_ones_own_overrule_nobody() -> None:
+    """Where others differ, a single miss would give the control to a user."""
+    draw = random.Random(5)
+    others = [
+        Outcome(f"u{user}", {"adapt0": 0.8 + draw.gauss(0, 0.1), "majority": 0.79})
+        for user in range(60)
+        for _ in range(2)
+    ]
+    missed = [Outcome("me", {"adapt0": 0.0, "majority": 1.0})]
+    assert gain_of(missed * 2, others, stage="adapt0", baseline="majority").own == 0
+    assert decide(missed * 2, others).adapt
+    assert not decide(missed * 3, others).adapt
+    assert not decide(missed * 2, []).adapt, "there is nobody else to ask"
+
+
 def test_a_stage_that_does_nothing_goes() -> None:
     same = [
         Outcome(f"u{i}", dict.fromkeys(("rag", "rerank", "adapt"), i % 3 / 2)) for i in range(20)
