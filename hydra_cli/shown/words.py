@@ -114,7 +114,9 @@ def how_sure(gain: Gain) -> str:
 def explained(standing: Standing, task: TaskSpec) -> dict[str, str]:
     """Every stage in words, for ``--explain`` and ``--json``."""
     if standing.source == "built-in":
-        return dict.fromkeys(STAGES, f"on; {SOURCES['built-in']} (`hydra-pers fit`)")
+        why = f"{SOURCES['built-in']} (`hydra-pers fit`)"
+        verdicts = standing.gate.verdicts
+        return {stage: f"{'on' if verdicts[stage].on else 'off'}; {why}" for stage in STAGES}
     whose, gate = SOURCES[standing.source], standing.gate
     found: dict[str, str] = {stage: line(v, task) for stage, v in gate.verdicts.items()}
     if task.closed:

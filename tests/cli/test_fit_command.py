@@ -10,7 +10,7 @@ import pytest
 
 from hydra_cli.cli.app import run
 from hydra_cli.core.tasks import TaskSpec
-from hydra_cli.core.verdicts import Answers, Gain, Verdict
+from hydra_cli.core.verdicts import Answers, Gain, Standing, Verdict
 from hydra_cli.shown import words
 from tests.llm.fault_server import Call, FaultServer, Reply, completion, tokens
 
@@ -163,3 +163,10 @@ def test_labels_are_answered_without_an_llm_where_it_is_told_to_ask_none(
     assert (found["answer"], found["model"], found["usage"]["calls"]) == ("praise", None, 0)
     assert run(["ask", "ticket 40", "--user", "ole", "-n", "0", "--dry-run"]) == 0
     assert "No LLM call" in capsys.readouterr().out
+
+
+def test_before_any_fit_each_stage_is_told_as_it_is() -> None:
+    told = words.explained(Standing("built-in", "mia"), LABELS)
+    assert {stage: line.partition(";")[0] for stage, line in told.items()} == {
+        "records": "on", "rerank": "off", "adapt": "on",
+    }  # fmt: skip
