@@ -75,7 +75,7 @@ NOT_JUDGED: Mapping[Stage, Verdict] = {
 """Each stage while nobody has judged it.
 
 On real answers to texts the reranker wins nothing over the first stage's records,
-while these and the adapter do (docs/results.md).
+while these and the adapter do (docs/design/gate.md).
 """
 
 _BY_RECORDS = "reranked"
