@@ -364,10 +364,17 @@ def incomplete(results: Sequence[TaskResult], *, cache: Path) -> HydraError | No
     missing = sum(method.missing for r in results for method in r.methods.values())
     if not missing:
         return None
-    cause = next((result.error for result in results if result.error is not None), None)
+    return unfinished(
+        f"{missing} answers are missing", [result.error for result in results], cache=cache
+    )
+
+
+def unfinished(what: str, errors: Sequence[HydraError | None], *, cache: Path) -> HydraError:
+    """What is missing, the first cause that is known, and how to go on; of that cause's kind."""
+    cause = next((error for error in errors if error is not None), None)
     kind = type(cause) if isinstance(cause, (BudgetExceeded, ModelError)) else ProviderError
     reason = f": {cause.message}" if cause is not None else ""
     return kind(
-        f"{missing} answers are missing, the table is incomplete{reason}",
+        f"{what}, the table is incomplete{reason}",
         hint=f"run the same command again: the answers so far are kept in {cache}",
     )

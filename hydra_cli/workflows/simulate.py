@@ -8,13 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra_cli.core.errors import (
-    BudgetExceeded,
-    HydraError,
-    ModelError,
-    ProviderError,
-    UsageError,
-)
+from hydra_cli.core.errors import HydraError, UsageError
 from hydra_cli.core.files import write_atomic
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, TextEncoder
 from hydra_cli.core.statistics import DRAWS
@@ -25,7 +19,14 @@ from hydra_cli.evaluation.simulation_results import (
     rounds_mapping,
     summarize,
 )
-from hydra_cli.workflows.evaluate import DataLimits, Material, Source, price_of, read_source
+from hydra_cli.workflows.evaluate import (
+    DataLimits,
+    Material,
+    Source,
+    price_of,
+    read_source,
+    unfinished,
+)
 from hydra_cli.workflows.pricing import Price
 from hydra_cli.workflows.pricing import price as price_stages
 
@@ -138,10 +139,6 @@ def incomplete(results: Sequence[SimulationResult], *, cache: Path) -> HydraErro
     missing = sum(result.missing for result in results)
     if not missing:
         return None
-    cause = next((result.error for result in results if result.error is not None), None)
-    kind = type(cause) if isinstance(cause, (BudgetExceeded, ModelError)) else ProviderError
-    reason = f": {cause.message}" if cause is not None else ""
-    return kind(
-        f"{missing} rounds lack an answer, the table is incomplete{reason}",
-        hint=f"run the same command again: the answers so far are kept in {cache}",
+    return unfinished(
+        f"{missing} rounds lack an answer", [result.error for result in results], cache=cache
     )
