@@ -172,7 +172,7 @@ class Hydra(Answered):
             progress=self._watched(),
             rejects=rejects,
         )
-        self._reload_tasks()
+        self._heed_tasks()
         return report
 
     def users(self) -> list[UserSummary]:

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hydra_cli.config import Settings
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from hydra_cli.llm.budget import Limits
     from hydra_cli.pipeline.personalization import Personalization
     from hydra_cli.store.contract import Store
+
+MOST_CHATS = 64
+"""LLMs that are kept open for an event loop."""
 
 OnProgress = Callable[[str, int, "int | None"], None]
 """Told what is being done, how many steps of it are, and of how many (None: unknown)."""
@@ -147,6 +149,8 @@ class Warm:
         name = model or self.settings.model
         with self._opening:
             if name not in self._async_chats:
+                if len(self._async_chats) >= MOST_CHATS:  # clients may name any number of models
+                    self._async_chats.pop(next(iter(self._async_chats)))
                 self._async_chats[name] = (
                     ThreadedChat(self._chat)
                     if self._chat is not None
@@ -154,20 +158,13 @@ class Warm:
                 )
             return self._async_chats[name]
 
-    def _reload_tasks(self) -> None:
-        """Tasks that an ingest has just learned."""
-        tasks = {**self.settings.tasks, **self.store.tasks()}
-        self.settings = replace(self.settings, tasks=tasks)
-
     def _heed_tasks(self) -> None:
-        """Tasks that another process has learned meanwhile; those of the config file stay."""
-        from hydra_cli.workflows.configure import given_task_keys
+        """Tasks that an ingest, ours or another's, has learned; the config file's keys lie over."""
+        from hydra_cli.wiring import with_recognised
 
         found = self.store.tasks()
         if found != self._learned:
-            declared = given_task_keys(self.settings.store)
-            new = {name: spec for name, spec in found.items() if name not in declared}
-            self.settings = replace(self.settings, tasks={**self.settings.tasks, **new})
+            self.settings = with_recognised(self.settings, found)
             self._learned = found
 
     def _watched(self) -> Progress:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hydra_cli.config import Settings, resolved, store_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from hydra_cli.core.protocols import AsyncChatModel, ChatModel, TextEncoder
+    from hydra_cli.core.tasks import TaskSpec
     from hydra_cli.llm.answer_cache import AnswerCache
     from hydra_cli.llm.budget import Limits
     from hydra_cli.llm.offline import Offline
@@ -28,6 +30,15 @@ def load_settings(store: Path | None = None) -> Settings:
 
     folder = store_folder(store)
     return resolved(folder, load_tasks(folder), StoreFolder(folder).settings)
+
+
+def with_recognised(settings: Settings, recognised: Mapping[str, TaskSpec]) -> Settings:
+    """The settings after an ingest has recognised tasks, the config file's keys over them."""
+    from hydra_cli.store.folder import StoreFolder
+
+    known = resolved(settings.store, recognised, StoreFolder(settings.store).settings).tasks
+    new = {name: known[name] for name in recognised}
+    return replace(settings, tasks={**settings.tasks, **new})
 
 
 def open_store(settings: Settings, *, create: bool = False) -> Store:

@@ -21,6 +21,7 @@ from hydra_cli.llm.scripted import ScriptedChat
 from hydra_cli.modeling.factorized.answer_features import PRIOR
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.workflows.ask_many import AHEAD
+from hydra_cli.workflows.configure import assign
 
 THINGS = ("mug", "lamp", "tray", "bowl", "vase", "clock", "plate", "chair")
 
@@ -300,7 +301,9 @@ def test_evaluate_compares_on_the_latest_records(hydra: Hydra) -> None:
     assert result.complete
 
 
-def test_tasks_that_another_opener_learned_are_heeded(hydra: Hydra, home: Path) -> None:
+def test_tasks_that_another_opener_learned_are_heeded_and_the_config_lies_over_them(
+    hydra: Hydra, home: Path
+) -> None:
     assert not hydra.settings.spec("kinds").closed
     labels = [
         {"user": "mia", "input": f"ticket {i}", "output": ("bug", "praise")[i % 2]}
@@ -308,4 +311,6 @@ def test_tasks_that_another_opener_learned_are_heeded(hydra: Hydra, home: Path) 
     ]
     with Hydra.open(home, encoder=HashEncoder(), chat=ScriptedChat(echo)) as other:
         other.ingest(*labels, task="kinds")
-    assert hydra.draft("ticket 3", user="mia", task="kinds").task.labels == ("bug", "praise")
+    assign(home, "tasks.kinds.answer_tokens", "77")
+    found = hydra.draft("ticket 3", user="mia", task="kinds").task
+    assert (found.labels, found.answer_tokens) == (("bug", "praise"), 77)

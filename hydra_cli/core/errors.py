@@ -68,6 +68,16 @@ class ProviderError(HydraError):
         return False
 
 
+class PromptTooLong(ProviderError):
+    """The embedded LLM's own word for a prompt that its context can't hold."""
+
+    kind = "context"
+
+    @property
+    def of_prompt(self) -> bool:
+        return True
+
+
 class NotAnswered(ProviderError):
     """Requests that were written down instead of asked. No user sees it: commands end well."""
 

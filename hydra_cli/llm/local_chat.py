@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jinja2 import TemplateError
 
-from hydra_cli.core.errors import ModelError, ProviderError
+from hydra_cli.core.errors import ModelError, PromptTooLong, ProviderError
 from hydra_cli.llm.answer_text import opened_thinking
 from hydra_cli.llm.local_decoding import Decoder, Generated, Prompt
 from hydra_cli.models.fetching import open_model
@@ -85,7 +85,7 @@ class LocalChat:
             raise ProviderError(f"{self.name} can't read these messages: {error}") from error
         ids = self.tokenizer(str(text), add_special_tokens=False)["input_ids"]
         if len(ids) + sampling.max_tokens > self._longest:
-            raise ProviderError(
+            raise PromptTooLong(
                 f"the prompt has {len(ids)} tokens and {sampling.max_tokens} are asked for: "
                 f"{self.name} holds {self._longest} together",
                 hint="use fewer or shorter records as evidence",

@@ -80,6 +80,7 @@ class LocalProvider(custom_llm.CustomLLM):
     def _prompt(
         self, model: str, messages: Sequence[Any], parameters: Mapping[str, Any]
     ) -> tuple[BatchingChat, Prompt]:
+        refuse_promises(parameters)
         sampling = sampling_of(parameters)
         said = _plain(messages)
         chat = self._open(model)
@@ -146,6 +147,15 @@ def sampling_of(parameters: Mapping[str, Any]) -> Sampling:
     if not (0 <= sampling.temperature < float("inf") and 0 < sampling.top_p <= 1):
         raise _refusal("temperature must be 0 or more, top_p in (0, 1]")
     return sampling
+
+
+def refuse_promises(parameters: Mapping[str, Any]) -> None:
+    """A 400 for what an embedded LLM can't be held to; tools that it may leave alone, it does."""
+    shape = parameters.get("response_format") or {}
+    if isinstance(shape, Mapping) and shape.get("type", "text") != "text":
+        raise _refusal("an embedded LLM answers in plain text, not in a response_format")
+    if parameters.get("tool_choice") not in (None, "auto", "none"):
+        raise _refusal("an embedded LLM calls no tools, so none can be required of it")
 
 
 def _refusal(reason: str) -> Exception:

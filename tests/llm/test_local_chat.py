@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_cli.core.errors import ModelError, ProviderError
+from hydra_cli.core.errors import ModelError, PromptTooLong, ProviderError
 from hydra_cli.core.protocols import Message, Sampling
 from hydra_cli.llm import local_decoding
 from hydra_cli.llm.local_batching import BatchingChat
@@ -176,8 +176,9 @@ def test_cancelled(chat: LocalChat) -> None:
 
 
 def test_prompt_that_does_not_fit(chat: LocalChat) -> None:
-    with pytest.raises(ProviderError, match="holds 96 together"):
+    with pytest.raises(PromptTooLong, match="holds 96 together") as caught:
         chat.generate_batch([(user("red " * 90), HOT)])
+    assert caught.value.of_prompt, "a file of queries goes on with the next one"
 
 
 def test_messages_that_the_template_refuses(tmp_path: Path) -> None:

@@ -191,6 +191,30 @@ def test_parts_of_text_are_read_and_other_parts_refused(edge: AsyncChatModel) ->
         assert getattr(refused.value, "kind", None) == "request"
 
 
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"response_format": {"type": "json_object"}}, "plain text, not in a response_format"),
+        ({"tools": [TOOL], "tool_choice": "required"}, "none can be required of it"),
+    ],
+)
+def test_what_it_can_not_be_held_to_is_refused(
+    edge: AsyncChatModel, fields: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ProviderError, match=told) as refused:
+        asked(edge, **fields)
+    assert getattr(refused.value, "kind", None) == "request"
+
+
+def test_tools_that_may_be_left_alone_are(edge: AsyncChatModel) -> None:
+    with_tools, _ = asked(edge, tools=[TOOL], tool_choice="auto")
+    without, _ = asked(edge)
+    assert with_tools["choices"] == without["choices"]
+
+
 def test_thinking_that_the_prompt_begins_is_marked_in_the_answer(tmp_path: Path) -> None:
     template = TEMPLATE.replace("assistant {% endif", "assistant <think>\n{% endif")
     chat = LocalChat.open(str(save_tiny_llm(tmp_path, template=template)), device="cpu")
