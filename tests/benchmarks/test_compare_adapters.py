@@ -1,0 +1,85 @@
+"""The comparison of adapters: everybody's choice is among the answers that were handed in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hydra_cli.models.hf_encoder import HFEncoder
+from tests.benchmarks.compare_adapters import ORACLE, OURS, RAG, TAUGHT, compared, table
+from tests.benchmarks.recorded_texts import read_texts
+
+ASKED = "What is the score of the following review on a scale of 1 to 5? review: "
+
+
+def suite(folder: Path) -> tuple[Path, Path]:
+    """Ratings of six users of each split, and answers to all queries; its last is the right one."""
+    task, lines = folder / "suite" / "LaMP_3", []
+    task.mkdir(parents=True)
+    for split in ("train", "dev"):
+        questions, golds = [], []
+        for u in range(6):
+            stars = [str(1 + (u + i) % 5) for i in range(8)]
+            records = [
+                {
+                    "id": f"{split}{u}-{i}",
+                    "text": f"thing {i} of {u}",
+                    "score": star,
+                    "date": f"2020-01-0{i + 1}",
+                }
+                for i, star in enumerate(stars)
+            ]
+            made = {"user": f"{split}{u}", "id": f"{split}{u}-q", "reference": stars[0]}
+            questions.append(
+                {
+                    "id": made["id"],
+                    "user_id": made["user"],
+                    "input": f"{ASKED}thing 9",
+                    "profile": records,
+                }
+            )
+            golds.append({"id": made["id"], "output": stars[0]})
+            wrong = str(1 + int(stars[0]) % 5)
+            lines.append(
+                {
+                    **made,
+                    "evidence": [f"{split}{u}-0"],
+                    "greedy": wrong,
+                    "answers": [wrong, stars[0]],
+                }
+            )
+        (task / f"{split}_questions.json").write_text(json.dumps(questions))
+        (task / f"{split}_outputs.json").write_text(json.dumps({"task": "LaMP_3", "golds": golds}))
+    answers = folder / "LaMP_3.all.queries.jsonl"
+    answers.write_text("\n".join(map(json.dumps, lines)))
+    return task.parent, answers
+
+
+def test_the_choices_of_all_are_among_the_same_answers(
+    tmp_path: Path, tiny_encoder_path: Path
+) -> None:
+    folder, answers = suite(tmp_path)
+    encoder = HFEncoder.open(str(tiny_encoder_path))
+    data = read_texts(folder, "LaMP_3", [answers], encoder, default_draw=True)
+    assert (len(data.train), len(data.dev)) == (6, 6)
+    found = compared(data, encoder, encoder, ["mof"])
+    assert list(found) == [RAG, ORACLE, OURS, TAUGHT, "mof"]
+    assert found[ORACLE] == [0.0] * 6
+    assert max(found[RAG]) < 0.0
+    assert set(found["mof"]) <= {0.0, *found[RAG]}
+    shown = table(data, found)
+    assert "6 queries, 6 users; trained on 6 answered queries of 6 users" in shown
+    mean = -sum(found[RAG]) / 6
+    assert f"| {RAG} | {mean:.3f} | " in shown, "an error is shown as an error"
+
+
+def test_the_rows_of_a_table_are_over_ours(tmp_path: Path, tiny_encoder_path: Path) -> None:
+    folder, answers = suite(tmp_path)
+    encoder = HFEncoder.open(str(tiny_encoder_path))
+    data = read_texts(folder, "LaMP_3", [answers], encoder, default_draw=True)
+    shown = table(data, {OURS: [0.0] * 6, "hydra": [-1.0] * 6})
+    assert "| hydra | 1.000 | +1.000 [+1.000, +1.000] |" in shown
+    with pytest.raises(KeyError):
+        table(data, {"hydra": [0.0] * 6})
