@@ -266,8 +266,14 @@ class HistoryStore(Protocol):
         task: str,
         fingerprint: str,
         vectors: Iterable[tuple[str, Vectors, Vectors | None]],
+        *,
+        of: Sequence[Record] | None = None,
     ) -> None:
-        """Keep vectors of one encoder. StoreError where the store holds another encoder's."""
+        """Keep vectors of one encoder. StoreError where the store holds another encoder's.
+
+        Those of records that are gone are dropped, and those of records that read otherwise
+        than in ``of``, the records that were encoded (None: as they are).
+        """
         ...
 
     def kept_history(self, key: Hashable, make: Callable[[], History]) -> History:

@@ -114,7 +114,7 @@ def with_vectors(
             (record.id, fresh.inputs[i], None if fresh.outputs is None else fresh.outputs[i])
             for i, record in enumerate(missing)
         ]
-        store.put_vectors(user, task.name, encoder.fingerprint, made)
+        store.put_vectors(user, task.name, encoder.fingerprint, made, of=missing)
         known.update({record_id: (inputs, outputs) for record_id, inputs, outputs in made})
     inputs = _stack([known[record.id][0] for record in records], encoder.dimension)
     outputs = None

@@ -153,12 +153,9 @@ class LanceHistoryStore(OpenTables):
         fingerprint: str,
         vectors: Iterable[tuple[str, Vectors, Vectors | None]],
         *,
+        of: Sequence[Record] | None = None,
         encoder_name: str | None = None,
     ) -> None:
-        """Keep vectors of one encoder. StoreError where the store holds another encoder's.
-
-        Vectors of records that are no longer in the store are dropped.
-        """
         given = list(vectors)
         if not given:
             return
@@ -167,8 +164,11 @@ class LanceHistoryStore(OpenTables):
             name = self.vectors_for_writing(encoder)
             rows = rows_of.vector_rows(user, task, given, encoder)
             where = _where(user, task)
-            stored = self._filtered(tables.RECORDS, where, ["record_key"])["record_key"]
-            rows = rows.filter(pc.is_in(rows["record_key"], value_set=stored.combine_chunks()))
+            stored = self._filtered(tables.RECORDS, where, ["record_key", "content_key"])
+            if of is not None:
+                stored = rows_of.still_the_same(stored, of)
+            present = stored["record_key"].combine_chunks()
+            rows = rows.filter(pc.is_in(rows["record_key"], value_set=present))
             held = self._filtered(name, where, ["record_key", "output_vector"])
             rows = rows_of.not_yet_held(rows, held)
             if rows.num_rows:

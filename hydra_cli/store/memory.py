@@ -198,8 +198,13 @@ class MemoryHistoryStore:
         task: str,
         fingerprint: str,
         vectors: Iterable[tuple[str, Vectors, Vectors | None]],
+        *,
+        of: Sequence[Record] | None = None,
     ) -> None:
         given = list(vectors)
+        if of is not None:
+            same = {record.id for record in of if self._records.get(_key(record)) == record}
+            given = [one for one in given if one[0] in same]
         if not given:
             return
         encoder = EncoderInfo(fingerprint, int(given[0][1].shape[0]))

@@ -48,6 +48,17 @@ def record_rows(records: Sequence[Record]) -> pa.Table:
     return pa.table(columns, schema=RECORD_SCHEMA)
 
 
+def still_the_same(stored: pa.Table, records: Sequence[Record]) -> pa.Table:
+    """The stored rows (record_key, content_key) that hold what ``records`` do."""
+    times = [None if r.time is None else microseconds(r.time) for r in records]
+    keys = keys_of(records, times)
+    known = dict(zip(keys["record_key"].tolist(), keys["content_key"].tolist(), strict=True))
+    pairs = zip(*(stored[name].to_pylist() for name in ("record_key", "content_key")), strict=True)
+    return stored.filter(
+        pa.array([known.get(key) == content for key, content in pairs], pa.bool_())
+    )
+
+
 def numbered(rows: pa.Table, first: int) -> pa.Table:
     """The rows with sequence numbers from ``first``."""
     at = RECORD_SCHEMA.get_field_index("seq")

@@ -151,6 +151,15 @@ def test_vectors_come_back_and_those_of_no_record_are_dropped(store: Store) -> N
     assert store.encoder.fingerprint == ENCODER.fingerprint
 
 
+def test_vectors_of_what_a_record_said_before_are_dropped(store: Store) -> None:
+    store.add([replace(record("ann", n), id=f"new{n}") for n in (7, 8)])
+    read = [r for r in store.records("ann", task="t") if r.id.startswith("new")]
+    store.add([replace(read[0], output="said otherwise meanwhile")], update="id")
+    given = [(r.id, ENCODER.encode([r.input])[0], ENCODER.encode([r.output])[0]) for r in read]
+    store.put_vectors("ann", "t", ENCODER.fingerprint, given, of=read)
+    assert set(store.vectors("ann", "t", ["new7", "new8"])) == {"new8"}
+
+
 def test_vectors_of_another_encoder_are_refused(store: Store) -> None:
     before = store.vectors("ann", "t", ["t1"])["t1"][0]
     with pytest.raises(StoreError, match="the store's vectors were made by"):
