@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def write_atomic(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_json_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
+    """As ``write_atomic``, a JSON line for each; half of a character that is none becomes ``?``."""
+    text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+    write_atomic(path, text.encode("utf-8", "replace"))
 
 
 def sync_folder(path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_cli.core.errors import DataError
-from hydra_cli.core.files import write_atomic
+from hydra_cli.core.files import write_json_lines
 
 URL = "/v1/chat/completions"
 NAMED = 5
@@ -61,13 +61,10 @@ def custom_id(key: str, start: int) -> str:
 
 def write_requests(path: Path, bodies: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """One line for each (custom_id, body); the whole file or none."""
-    lines = [
-        json.dumps(
-            {"custom_id": name, "method": "POST", "url": URL, "body": body}, ensure_ascii=False
-        )
-        for name, body in bodies
-    ]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+    lines = (
+        {"custom_id": name, "method": "POST", "url": URL, "body": body} for name, body in bodies
+    )
+    write_json_lines(path, lines)
 
 
 def read_answers(path: Path) -> AnswerFile:

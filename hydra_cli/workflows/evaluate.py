@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from hydra_cli.core.errors import (
     ProviderError,
     UsageError,
 )
-from hydra_cli.core.files import write_atomic
+from hydra_cli.core.files import write_json_lines
 from hydra_cli.core.protocols import (
     ChatModel,
     ChatRequest,
@@ -351,12 +350,7 @@ def price_of_run(
 
 def write_predictions(results: Sequence[TaskResult], path: Path) -> None:
     """Every scored answer as a JSON line."""
-    lines = [
-        json.dumps(line, ensure_ascii=False)
-        for result in results
-        for line in predictions_mapping(result)
-    ]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+    write_json_lines(path, (line for result in results for line in predictions_mapping(result)))
 
 
 def incomplete(results: Sequence[TaskResult], *, cache: Path) -> HydraError | None:

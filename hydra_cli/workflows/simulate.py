@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra_cli.core.errors import HydraError, UsageError
-from hydra_cli.core.files import write_atomic
+from hydra_cli.core.files import write_json_lines
 from hydra_cli.core.protocols import ChatModel, ChatRequest, Progress, TextEncoder
 from hydra_cli.core.statistics import DRAWS
 from hydra_cli.evaluation.methods import OURS
@@ -126,12 +125,7 @@ def price_of_run(
 
 def write_rounds(results: Sequence[SimulationResult], path: Path) -> None:
     """Every answer that was shown as a JSON line."""
-    lines = [
-        json.dumps(line, ensure_ascii=False)
-        for result in results
-        for line in rounds_mapping(result)
-    ]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
+    write_json_lines(path, (line for result in results for line in rounds_mapping(result)))
 
 
 def incomplete(results: Sequence[SimulationResult], *, cache: Path) -> HydraError | None:
