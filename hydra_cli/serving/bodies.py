@@ -154,7 +154,10 @@ def _turn(message: Mapping[str, Any]) -> Message:
 
 def _why_not(raw: Mapping[str, Any]) -> str | None:
     messages = raw["messages"]
-    if raw.get("tools") or raw.get("functions"):
+    if any(
+        raw.get(tools) and raw.get(choice) != "none"
+        for tools, choice in (("tools", "tool_choice"), ("functions", "function_call"))
+    ):
         return "tools were sent along"
     if any(m["role"] in ("tool", "function") or _calls(m) for m in messages):
         return "tools were called in this conversation"

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 from hydra_cli.core.feedback import Feedback, Heard, KeptAnswer, KeptCandidate
 from hydra_cli.core.progress import Silent
@@ -38,6 +39,10 @@ from tests.benchmarks.recorded_texts import read_texts
 from tests.benchmarks.text_measures import rouge
 
 ARMS = {"nothing heard": None, "all honest": 0.0, "20 % hostile": 0.2, "all hostile": 1.0}
+POOLS: dict[str, Callable[[Sequence[float]], float]] = {
+    "a draft by chance": fmean,
+    "the best draft": min,
+}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -107,19 +112,43 @@ def main() -> None:
                 for user, own in by_user.items()
                 for text in shown(own, data.task, replace(scorer, words=apart[user]), hostile)
             ]
-        base = [word_edits(e.greedy or "", e.reference) for e in order]
-        mean = sum(base) / len(base)
-        for arm, found in texts.items():
-            edits = [word_edits(t, e.reference) for t, e in zip(found, order, strict=True)]
-            saved = [(old - new) / mean for new, old in zip(edits, base, strict=True)]
-            low, high = interval([e.user for e in order], saved)
-            quality = [rouge(t, e.reference) for t, e in zip(found, order, strict=True)]
-            print(
-                f"| {name} | {len(by_user)} | {len(order)} | {arm} | {sum(edits) / len(edits):.2f} "
-                f"| {sum(saved) / len(saved):+.1%} | {low:+.1%} to {high:+.1%} "
-                f"| {sum(quality) / len(quality):.3f} |",
-                flush=True,
-            )
+        costs = {arm: costs_of(found, order) for arm, found in texts.items()}
+        costs = {**costs, **{pool: pool_costs(order, take) for pool, take in POOLS.items()}}
+        for arm, edits in costs.items():
+            print(row(name, order, arm, edits, costs["RAG, greedy"], texts.get(arm)), flush=True)
+
+
+def row(
+    task: str,
+    examples: Sequence[TrainingExample],
+    arm: str,
+    edits: Sequence[float],
+    base: Sequence[float],
+    texts: Sequence[str] | None,
+) -> str:
+    """A line of the table; ``texts`` is None where nothing is chosen, so nothing is scored."""
+    users = [example.user for example in examples]
+    saved = [(old - new) / fmean(base) for new, old in zip(edits, base, strict=True)]
+    low, high = interval(users, saved)
+    scores = [rouge(t, e.reference) for t, e in zip(texts, examples, strict=True)] if texts else []
+    cells = [
+        *(task, str(len(set(users))), str(len(examples)), arm, f"{fmean(edits):.2f}"),
+        *(f"{fmean(saved):+.1%}", f"{low:+.1%} to {high:+.1%}"),
+        f"{fmean(scores):.3f}" if scores else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def costs_of(texts: Sequence[str], examples: Sequence[TrainingExample]) -> list[float]:
+    """Word edits from each text to what the user wrote."""
+    return [float(word_edits(t, e.reference)) for t, e in zip(texts, examples, strict=True)]
+
+
+def pool_costs(
+    examples: Sequence[TrainingExample], take: Callable[[Sequence[float]], float]
+) -> list[float]:
+    """What ``take`` makes of the edits that each of an example's drafts would need."""
+    return [take([float(word_edits(c.text, e.reference)) for c in e.candidates]) for e in examples]
 
 
 if __name__ == "__main__":

@@ -82,6 +82,14 @@ def test_tool_results_pass_through(served: Serve) -> None:
     assert provider.calls[0].body["messages"] == sent["messages"]
 
 
+def test_tools_that_may_not_be_called_are_no_reason(served: Serve) -> None:
+    with FaultServer(answers) as provider:
+        server = served(provider)
+        got = server.post(PATH, json=body(tools=[TOOL], tool_choice="none"), headers=as_user("mia"))
+    assert got.json()["hydra"]["personal"] is True
+    assert not {"tools", "tool_choice"} & provider.calls[0].body.keys()
+
+
 def test_a_tool_call_comes_back_whole(served: Serve) -> None:
     def calling(call: Call) -> Reply:
         message = {"role": "assistant", "content": None, "tool_calls": [CALL]}
