@@ -31,6 +31,7 @@ from hydra_cli.core.records import (
     TrainingExample,
     Usage,
 )
+from hydra_cli.core.sentences import whole_sentences
 from hydra_cli.core.tasks import TaskSpec
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class Completion:
 
     ``logprobs`` is parallel to ``texts``: the mean log-probability of each
     answer's tokens, or None. So is ``finishes``, the provider's word for why an
-    answer ended ("stop", "length" ...); empty where nobody kept it.
+    answer ended ("stop", "length" ...); empty where nobody kept it. As candidates,
+    those that the limit of tokens ended are their whole sentences.
     """
 
     texts: tuple[str, ...]
@@ -102,7 +104,9 @@ class Completion:
         known = self.finishes or (None,) * len(self.texts)
         found = zip(self.texts, self.logprobs, known, strict=True)
         return tuple(
-            Candidate(text, i, logprob, cut=finish == "length")
+            Candidate(whole_sentences(text), i, logprob, cut=True)
+            if finish == "length"
+            else Candidate(text, i, logprob)
             for i, (text, logprob, finish) in enumerate(found)
         )
 

@@ -36,11 +36,14 @@ class TokenFlow:
     def rest(self, final: str) -> str:
         """What is still missing of the finished answer.
 
-        All of it, on lines of its own, where what was shown turned out not to be its beginning:
-        a model that has never thought before it answered did so now.
+        Nothing where more was shown: of an answer that was cut, whole sentences are kept. All of
+        it, on lines of its own, where what was shown turned out not to be its beginning: a
+        model that has never thought before it answered did so now.
         """
         if final.startswith(self._shown):
             return final[len(self._shown) :]
+        if final and self._shown.startswith(final):
+            return ""
         return f"\n\n{final}" if final else ""
 
     def _safe(self) -> str:

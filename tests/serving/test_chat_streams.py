@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra_cli.core.protocols import Completion
+from hydra_cli.core.records import Usage
 from hydra_cli.core.tasks import TaskSpec
 from hydra_cli.llm.answer_text import clean_answer
 from hydra_cli.serving.token_flow import TokenFlow
@@ -270,6 +272,15 @@ def test_what_flows_is_the_beginning_of_the_answer(
     if "</" not in raw:  # thinking whose beginning is in the prompt can't be foreseen
         assert final.startswith(shown)
         assert shown + flow.rest(final) == final
+
+
+def test_nothing_follows_what_was_cut_back_to_whole_sentences() -> None:
+    flow = TokenFlow(TaskSpec("t", "generation", "Answer."), ())
+    cut = "It is safe in a dishwasher. It has been te"
+    assert flow.feed(cut) == cut
+    (kept,) = Completion((cut,), (None,), Usage(), ("length",)).candidates
+    assert kept.text == "It is safe in a dishwasher."
+    assert flow.rest(kept.text) == ""
 
 
 def test_plain_words_flow_at_once() -> None:
