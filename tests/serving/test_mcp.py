@@ -316,21 +316,28 @@ def test_every_line_on_stdout_is_a_message_and_the_end_of_stdin_ends_it(
         json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
         '{"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "\\ud800"}}',
     ]
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, *command],
-        input="".join(line + "\n" for line in said),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    messages = [json.loads(line) for line in done.stdout.splitlines()]
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("".join(line + "\n" for line in said))
+        process.stdin.flush()
+        lines = [process.stdout.readline()]
+        while not {1, 2} <= {json.loads(line).get("id") for line in lines}:
+            lines.append(process.stdout.readline())  # who hangs up before may go without an answer
+        rest, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    messages = [json.loads(line) for line in (*lines, *rest.splitlines())]
     assert all(message["jsonrpc"] == "2.0" for message in messages)
     by_id = {message.get("id"): message for message in messages}
     assert by_id[1]["result"]["serverInfo"]["name"] == "hydra-pers"
     assert by_id[2]["result"]["tools"]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in told
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
