@@ -314,3 +314,15 @@ def test_tasks_that_another_opener_learned_are_heeded_and_the_config_lies_over_t
     assign(home, "tasks.kinds.answer_tokens", "77")
     found = hydra.draft("ticket 3", user="mia", task="kinds").task
     assert (found.labels, found.answer_tokens) == (("bug", "praise"), 77)
+
+
+def test_llms_for_an_event_loop_are_kept_up_to_a_number(
+    hydra: Hydra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hydra_cli.warm.MOST_CHATS", 2)
+    first = hydra.async_chat("openai/a")
+    assert hydra.async_chat("openai/a") is first
+    for name in ("openai/b", "openai/c"):
+        hydra.async_chat(name)
+    assert hydra.opened_chat("openai/a") is None
+    assert hydra.opened_chat("openai/c") is not None

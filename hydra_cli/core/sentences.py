@@ -7,8 +7,8 @@ import re
 _CLOSING = r"""["'”’»)\]`*_]*"""
 _END = re.compile(
     # After a word of three letters or digits ("e.g.", "Mr." and "1." end nothing), or what closes
-    # something; before white space and anything but a small letter.
-    rf"""(?:(?<=[^\W_]{{3}})|(?<=[)\]`"'”’»]))[.!?…]+{_CLOSING}(?=\s+[^a-zß-öø-ÿ\s])"""
+    # something; before white space and what follows it, or at the end of the text.
+    rf"""(?:(?<=[^\W_]{{3}})|(?<=[)\]`"'”’»]))[.!?…]+{_CLOSING}(?=\s+(\S))"""
     rf"|[.!?…]{_CLOSING}\s*\Z|[。！？]"
 )
 _LEAST_WORDS = 4
@@ -20,7 +20,8 @@ def whole_sentences(text: str) -> str:
     """``text`` up to its last whole sentence; itself where that would leave too little of it."""
     end = 0
     for found in _END.finditer(text):
-        end = found.end()
+        if not (found[1] or "").islower():  # a small letter goes on with the sentence
+            end = found.end()
     kept = text[:end]
     spaced = text[end - 1 : end] not in "。！？"
     if len(kept) * _LEAST_SHARE < len(text) or (spaced and len(kept.split()) < _LEAST_WORDS):

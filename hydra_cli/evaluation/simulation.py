@@ -311,7 +311,8 @@ class _Rooms:
             if completion is None:
                 yield None
                 continue
-            chosen = drafted.choose(completion.candidates)
+            candidates = completion.candidates
+            chosen = drafted.choose(candidates)
             shown = drafted.text_of(chosen)
             hostile = arm.hostile and course.is_hostile(place, self.plan)
             if arm.head:
@@ -325,8 +326,7 @@ class _Rooms:
                 shown,
                 word_edits(shown, record.output),
                 min(
-                    word_edits(self.task.parse(c.text) or c.text, record.output)
-                    for c in completion.candidates
+                    word_edits(self.task.parse(c.text) or c.text, record.output) for c in candidates
                 ),
                 len(shown.split()),
                 quality(prediction=shown, reference=record.output, task=self.task),

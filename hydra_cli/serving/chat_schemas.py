@@ -75,7 +75,10 @@ REQUEST: Schema = {
         max_tokens=_told("The older name of max_completion_tokens.", _LIMIT),
         stop={"anyOf": [_NAME, {"type": "array", "items": TEXT}]},
         seed=_or_null("integer"),
-        tools=_told("Makes the LLM itself answer, as do the fields below.", _OBJECTS),
+        tools=_told(
+            "Makes the LLM itself answer unless tool_choice is none, as do the fields below.",
+            _OBJECTS,
+        ),
         tool_choice={},
         functions=_told("The older name of tools.", _OBJECTS),
         response_format=_told("text is personal; json_object, json_schema ...", _or_null("object")),

@@ -32,6 +32,7 @@ def test_a_text_that_was_cut_ends_after_a_sentence(cut: str, whole: str) -> None
         "Steps to take from here:\n1. Open it up\n2. Close i",
         "since v4.2. The old one is numpy.linalg, which",
         "use the function. then the rest in small letters",
+        "взять например. чашку из новой серии и пос",
         "Hi Ann! The mug is safe in a dishwasher and in the oven and on the",
         "All of it is there. Every sentence of it.",
         "",
