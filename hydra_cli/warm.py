@@ -150,7 +150,8 @@ class Warm:
         with self._opening:
             if name not in self._async_chats:
                 if len(self._async_chats) >= MOST_CHATS:  # clients may name any number of models
-                    self._async_chats.pop(next(iter(self._async_chats)))
+                    own = self.settings.model  # the one that most requests mean: it stays
+                    self._async_chats.pop(next(n for n in self._async_chats if n != own))
                 self._async_chats[name] = (
                     ThreadedChat(self._chat)
                     if self._chat is not None

@@ -320,9 +320,11 @@ def test_llms_for_an_event_loop_are_kept_up_to_a_number(
     hydra: Hydra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hydra_cli.warm.MOST_CHATS", 2)
+    own = hydra.async_chat()
     first = hydra.async_chat("openai/a")
     assert hydra.async_chat("openai/a") is first
     for name in ("openai/b", "openai/c"):
         hydra.async_chat(name)
+    assert hydra.opened_chat() is own
     assert hydra.opened_chat("openai/a") is None
     assert hydra.opened_chat("openai/c") is not None

@@ -133,11 +133,11 @@ def verdict(comparisons: Sequence[Comparison]) -> list[str]:
         question = comparison.question
         plain, rag, personalized = comparison.ways
         if personalized.closeness > max(plain.closeness, rag.closeness):
-            word = "reranker and adapter helped"
+            word = "the adapter helped"
         elif rag.closeness > plain.closeness and personalized.closeness == rag.closeness:
-            word = "the records helped, reranker and adapter added nothing"
+            word = "the records helped, the adapter added nothing"
         elif rag.closeness > max(plain.closeness, personalized.closeness):
-            word = "the records helped, reranker and adapter took some of it back"
+            word = "the records helped, the adapter took some of it back"
         elif plain.closeness > max(rag.closeness, personalized.closeness):
             word = "the plain answer was best"
         else:
