@@ -42,7 +42,11 @@ from hydra_cli.store.answer_log import MOST_HEARD
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What comes of a user's edits; ``plain``: one greedy answer, nothing chosen."""
+    """What comes of a user's edits; ``plain``: one greedy answer, nothing chosen.
+
+    In the hostile rounds of a ``silent`` arm nothing is said: the edits are missing, and no
+    wrong choice stands in their place.
+    """
 
     name: str
     about: str
@@ -50,6 +54,7 @@ class Arm:
     head: bool = False
     plain: bool = False
     hostile: bool = False
+    silent: bool = False
 
 
 RAG = Arm("rag", "the records from before the rounds, one greedy answer", plain=True)
@@ -58,11 +63,20 @@ RECORDS = Arm("records only", "edits become records", records=True)
 HEAD = Arm("head only", "edits move the adapter's weights", head=True)
 BOTH = Arm("both", "edits do both, as in use", records=True, head=True)
 HONEST = (RAG, FROZEN, RECORDS, HEAD, BOTH)
-HOSTILE = tuple(
+HOSTILE = (
+    *(
+        replace(
+            arm, name=f"{arm.name}, hostile", about=f"{arm.name}, with hostile rounds", hostile=True
+        )
+        for arm in (HEAD, BOTH)
+    ),
     replace(
-        arm, name=f"{arm.name}, hostile", about=f"{arm.name}, with hostile rounds", hostile=True
-    )
-    for arm in (HEAD, BOTH)
+        BOTH,
+        name="both, silent",
+        about="both, with nothing said in the hostile rounds",
+        hostile=True,
+        silent=True,
+    ),
 )
 
 
@@ -315,7 +329,7 @@ class _Rooms:
             chosen = drafted.choose(candidates)
             shown = drafted.text_of(chosen)
             hostile = arm.hostile and course.is_hostile(place, self.plan)
-            if arm.head:
+            if arm.head and not (hostile and arm.silent):
                 answer = self._kept(drafted, chosen, shown)
                 said.append(heard(answer, record.output, self.task, hostile=hostile))
             yield Round(

@@ -40,8 +40,8 @@ class ArmResult:
     nobody can pick without the reference; savings are shares of the other arm's edits.
 
     ``parts`` are the edits a round in each fifth of the rounds, ``cumulative`` those of
-    a mean user up to each round. ``hostility`` is what hostile rounds cost, as a share of
-    the edits of the same arm without them.
+    a mean user up to each round. ``hostility`` is what hostile (or silent) rounds cost, as a
+    share of the edits of the same arm without them.
     """
 
     arm: Arm
@@ -135,7 +135,7 @@ class _Edits:
     def result(self, arm: Arm) -> ArmResult:
         """One arm's figures."""
         edits, own = self._edits[arm.name], self._rounds[arm.name]
-        honest = arm.name.removesuffix(", hostile")
+        honest, *_ = arm.name.split(", ")
         return ArmResult(
             arm=arm,
             edits=float(edits.sum() / self._there.sum()),

@@ -41,6 +41,7 @@ STYLES = {
     "both": ("#d9632b", "-"),
     "head only, hostile": ("#9a6fc9", ":"),
     "both, hostile": ("#d9632b", ":"),
+    "both, silent": ("#d9632b", "--"),
 }
 """Each arm's colour and line."""
 

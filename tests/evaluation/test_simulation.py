@@ -185,6 +185,13 @@ def test_hostile_rounds_leave_no_record() -> None:
     ]
 
 
+def test_silent_rounds_leave_neither_a_record_nor_a_word() -> None:
+    mute = played(replace(PLAN, hostile=1.0))
+    assert of(mute, "both, silent") == of(mute, FROZEN.name), "nothing was ever said"
+    assert of(mute, "both") != of(mute, FROZEN.name), "what is said shows"
+    assert result(mute, replace(PLAN, hostile=1.0)).arms["both, silent"].hostility is not None
+
+
 def test_the_same_rounds_are_hostile_in_every_run() -> None:
     course = Course("mia", (), ())
     plan = replace(PLAN, hostile=0.2)
