@@ -186,10 +186,17 @@ def test_hostile_rounds_leave_no_record() -> None:
 
 
 def test_silent_rounds_leave_neither_a_record_nor_a_word() -> None:
-    mute = played(replace(PLAN, hostile=1.0))
-    assert of(mute, "both, silent") == of(mute, FROZEN.name), "nothing was ever said"
+    """Three short drafts agree; the long one is the worst, so a hostile user asks for it."""
+    long, short = " ".join(f"w{i}" for i in range(24)), "zig zag zog"
+    plan = replace(PLAN, hostile=1.0)
+    found = played(plan, chat=ScriptedChat(lambda _, sample: long if sample == 3 else short))
+    assert set(of(found, FROZEN.name)) == {short}
+    assert long in of(found, "both, hostile"), "a wrong choice moves the weights"
+    assert of(found, "both, silent") == of(found, FROZEN.name), "nothing was ever said"
+    assert result(found, plan).arms["both, silent"].hostility is not None
+    mute = played(plan)
+    assert of(mute, "both, silent") == of(mute, FROZEN.name), "nothing became a record"
     assert of(mute, "both") != of(mute, FROZEN.name), "what is said shows"
-    assert result(mute, replace(PLAN, hostile=1.0)).arms["both, silent"].hostility is not None
 
 
 def test_the_same_rounds_are_hostile_in_every_run() -> None:
