@@ -26,8 +26,10 @@ def print_table(
 ) -> None:
     """A table on stdout, as wide as the terminal allows.
 
-    ``names_first``: the first column's names stay on one line each.
+    ``names_first``: the first column's names stay on one line each. Where a heading's word
+    would be broken, the lines between columns give way.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -35,9 +37,21 @@ def print_table(
     table = Table(title=title, title_justify="left")
     for place, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=names_first and place == 0)
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    Console().print(table)
+    texts = [[Text(printable(str(cell))) for cell in row] for row in rows]
+    for cells in texts:
+        table.add_row(*cells)
+    console = Console()
+    # The widest columns are narrowed first, all to the same width; a line and two spaces each.
+    longest = max(len(word) for column in columns for word in column.split())
+    wide = [
+        max([len(column), *(row[place].cell_len for row in texts)])
+        for place, column in enumerate(columns)
+    ]
+    kept = wide[0] if names_first else min(wide[0], longest)
+    if kept + sum(min(width, longest) for width in wide[1:]) + 3 * len(wide) + 1 > console.width:
+        table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
+        table.show_edge = table.pad_edge = False
+    console.print(table)
 
 
 def print_line(text: str) -> None:

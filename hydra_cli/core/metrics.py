@@ -8,7 +8,7 @@ Definitions follow LaMP (arXiv 2304.11406):
 * macro-F1 averages over the task's whole label set; a label that nobody
   predicted and no reference holds counts 0, as scikit-learn counts it.
 * a rating that is no number counts as the end of the scale that is farther
-  from the reference.
+  from the reference; so does a number off the scale, which LaMP lets count as it is.
 * ROUGE is the F1 without stemming, on lower-cased runs of letters and digits.
 
 BLEU is sacrebleu's corpus BLEU. METEOR is nltk's with exact and stem matches;
@@ -150,13 +150,13 @@ def _ends(task: TaskSpec) -> tuple[float, float]:
 
 
 def _rating_error(prediction: str, reference: str, task: TaskSpec) -> float:
-    true = float(reference)
+    true, (low, high) = float(reference), _ends(task)
     try:
         value = float(prediction.strip())
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        return max(abs(true - end) for end in _ends(task))
+    if not low <= value <= high:
+        return max(abs(true - low), abs(true - high))
     return abs(value - true)
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
     """1 for the same label; 1 - distance/range for ratings; else (ROUGE-1 + ROUGE-L)/2.
 
-    An unparsable label grades 0; an unparsable rating counts as the end of the scale
-    that is farther from the reference, as in LaMP's metric.
+    An unparsable label grades 0; a rating that is unparsable or off the scale counts as the
+    end of the scale that is farther from the reference, as in the metric.
     """
     if task.kind == "generation":
         one, longest = rouge(prediction=prediction, reference=reference)

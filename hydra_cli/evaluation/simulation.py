@@ -226,7 +226,7 @@ def _prepare(
     task = questions.task
     if task.closed:
         raise UsageError(
-            f"{task.name} has labels: there are no words to edit",
+            f"{task.name}: there are no words to edit in labels and ratings",
             hint="--simulate is for tasks of free text; --task picks some",
         )
     found, notes = courses(questions, plan)

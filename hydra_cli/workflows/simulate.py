@@ -79,11 +79,11 @@ def texts_of(
     closed = ", ".join(one.questions.task.name for one in found if one.questions.task.closed)
     if not texts:
         raise UsageError(
-            f"there are no words to edit in labels: {closed}",
+            f"there are no words to edit in labels and ratings: {closed}",
             hint="--simulate is for tasks of free text",
         )
     if closed:
-        progress.note(f"left out, since labels have no words to edit: {closed}")
+        progress.note(f"left out, since labels and ratings have no words to edit: {closed}")
     return texts
 
 

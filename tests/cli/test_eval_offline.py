@@ -143,7 +143,7 @@ def test_a_simulation_on_answers_made_elsewhere(
 @pytest.mark.parametrize(
     ("task", "more", "told"),
     [
-        ("LaMP_3", [], "no words to edit in labels: LaMP_3"),
+        ("LaMP_3", [], "no words to edit in labels and ratings: LaMP_3"),
         ("LaMP_4", ["--methods", "rag-bm25"], "--methods"),
         ("LaMP_4", ["--seeds", "0,1"], "one seed"),
         ("LaMP_4", ["--supervision", "llm"], "--supervision"),

@@ -54,9 +54,11 @@ def test_ratings_by_hand() -> None:
     assert value(STARS, "RMSE", pairs) == pytest.approx(math.sqrt(10 / 3))
 
 
-@pytest.mark.parametrize("said", ["", "great", "nan", "inf", "1 star", "--"])
+@pytest.mark.parametrize("said", ["", "great", "nan", "inf", "1 star", "--", "6", "0", "307863"])
 @pytest.mark.parametrize(("true", "error"), [("1", 4.0), ("2", 3.0), ("3", 2.0), ("5", 4.0)])
-def test_unparsable_rating_is_the_worst_possible(said: str, true: str, error: float) -> None:
+def test_rating_unparsable_or_off_the_scale_is_the_worst_possible(
+    said: str, true: str, error: float
+) -> None:
     assert value(STARS, "MAE", [(said, true)]) == error
     assert value(STARS, "RMSE", [(said, true)]) == error
 

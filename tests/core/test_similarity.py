@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from hydra_cli.core.metrics import quality
 from hydra_cli.core.similarity import common_length, grade, rouge
 from hydra_cli.core.tasks import PRESETS
 
@@ -18,6 +19,7 @@ from hydra_cli.core.tasks import PRESETS
         ("LaMP_3", "no idea", "1", 0.0),
         ("LaMP_3", "no idea", "4", 0.25),  # the farther end of the scale is three away
         ("LaMP_3", "rating: 1", "1", 1.0),
+        ("LaMP_3", "307863", "4", 0.25),  # off the scale
         ("LaMP_2N", "Sports!", "sports", 1.0),
         ("LaMP_2N", "media", "sports", 0.0),
         # unigrams: cat, sat match 2 of 3 and 2 of 2; longest common subsequence 2
@@ -30,6 +32,17 @@ from hydra_cli.core.tasks import PRESETS
 def test_grade(task: str, prediction: str, reference: str, expected: float) -> None:
     found = grade(prediction=prediction, reference=reference, task=PRESETS[task])
     assert found == pytest.approx(expected)
+
+
+@given(
+    st.integers(-10, 10**9).map(str) | st.floats(0, 7).map(str) | st.text(max_size=9),
+    st.sampled_from("12345"),
+)
+def test_ratings_are_graded_as_the_metric_scores_them(answer: str, reference: str) -> None:
+    task = PRESETS["LaMP_3"]
+    scored = task.parse(answer, task.labels) or answer.strip()  # as `eval` keeps an answer
+    expected = quality(prediction=scored, reference=reference, task=task)
+    assert grade(prediction=answer, reference=reference, task=task) == expected
 
 
 WORDS = st.sampled_from(["the", "parcels", "parcel", "left", "leaving", "Monday", "9", "\n", "-"])
