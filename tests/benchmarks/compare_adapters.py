@@ -6,24 +6,26 @@
 HYDRA's, MoF's and ours, each trained on training users and used without a fit on dev
 users' queries. The yardsticks learn from the LLM's recorded answers to training users'
 queries and records; ours learns from histories alone, as a plain ``fit`` does, and, in
-a row of its own, from those answers as well. No LLM is asked, so no user has a head and
-no reranker is trained: every method is handed the same records and the same eight answers.
+a row of its own, from those answers as well. Where answers to dev users' own records are
+recorded, too, a second row has each method with heads fitted on them. No LLM is asked, so no
+reranker is trained: every method is handed the same records and the same eight answers.
 Figures are means over queries; intervals of ours less theirs are bootstrapped over users.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hydra_cli.core.progress import Silent
-from hydra_cli.core.protocols import TextEncoder
+from hydra_cli.core.protocols import Recipe, TextEncoder
 from hydra_cli.core.records import TrainingExample
 from hydra_cli.core.tasks import TaskSpec
+from hydra_cli.core.weights import Weights
 from hydra_cli.modeling.recipes import recipe_named
 from hydra_cli.models.hf_encoder import HFEncoder
 from hydra_cli.models.kept_encoder import KeptEncoder
@@ -34,6 +36,7 @@ from tests.benchmarks.text_measures import rouge
 OURS, TAUGHT = "hydra-pers, from histories", "hydra-pers, from histories and answers"
 RAG, ORACLE = "RAG (greedy)", "best of the answers (oracle)"
 YARDSTICKS = ("hydra", "mof")
+HEADS = ", heads of their own"
 
 Found = dict[str, list[float]]
 
@@ -53,6 +56,9 @@ def compared(
     pools = [[score(c.text, e, task) for c in e.candidates] for e in data.dev]
     found = {RAG: [score(e.greedy, e, task) for e in data.dev], ORACLE: [max(p) for p in pools]}
     answered = [e for e in data.train if e.candidates]
+    own: dict[str, list[TrainingExample]] = {}
+    for example in data.own:
+        own.setdefault(example.user, []).append(example)
     ways: list[tuple[str, str, TextEncoder, Sequence[TrainingExample]]] = [
         (OURS, "hydra-pers", kept, []),
         (TAUGHT, "hydra-pers", kept, answered),
@@ -63,12 +69,26 @@ def compared(
         base = recipe.train_base(
             task, examples, data.histories, encoder, seed=seed, progress=Silent()
         )
-        scorer = recipe.scorer(base, None, task, encoder)
-        found[label] = [
-            score(scorer.adapt(e.context, e.evidence, e.candidates)[0].item.text, e, task)
-            for e in data.dev
-        ]
+        found[label] = _chosen(data, recipe, base, {}, encoder)
+        if own and label != OURS:  # without answers ours has no head beside the history
+            heads = recipe.fit_heads(base, task, own, encoder, seed=seed, progress=Silent())
+            found[label + HEADS] = _chosen(data, recipe, base, heads, encoder)
     return found
+
+
+def _chosen(
+    data: Texts, recipe: Recipe, base: Weights, heads: Mapping[str, Weights], encoder: TextEncoder
+) -> list[float]:
+    """The score of what is chosen for each dev query, by its user's head where there is one."""
+    scorers = {
+        user: recipe.scorer(base, heads.get(user), data.task, encoder)
+        for user in {example.user for example in data.dev}
+    }
+    scores = []
+    for example in data.dev:
+        ranked = scorers[example.user].adapt(example.context, example.evidence, example.candidates)
+        scores.append(score(ranked[0].item.text, example, data.task))
+    return scores
 
 
 def table(data: Texts, found: Found) -> str:
@@ -78,7 +98,8 @@ def table(data: Texts, found: Found) -> str:
     sign = -1.0 if data.task.kind == "rating" else 1.0
     lines = [
         f"### {data.task.name} ({len(users)} queries, {len(set(users))} users;"
-        f" trained on {len(answered)} answered queries of {len({e.user for e in answered})} users)",
+        f" trained on {len(answered)} answered queries of {len({e.user for e in answered})} users;"
+        f" heads on {len(data.own)} answered records)",
         "",
         "| | score | ours, from histories, less this [95 %] |",
         "|---|---|---|",

@@ -32,12 +32,16 @@ DEFAULT_DRAW = ("fused", 4, 0.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """One text task: training users' examples and dev users' with the default draw."""
+    """One text task: training users' examples and dev users' with the default draw.
+
+    ``own`` are dev users' answered records, each with older ones alone: for their heads.
+    """
 
     task: TaskSpec
     histories: list[History]
     train: list[TrainingExample]
     dev: list[TrainingExample]
+    own: list[TrainingExample]
 
 
 def read_texts(
@@ -65,7 +69,7 @@ def read_texts(
             made[user] = History(user, tuple(records), inputs)  # no adapter reads output vectors
         return made[user]
 
-    found: dict[str, list[TrainingExample]] = {"train": [], "dev": []}
+    found: dict[str, list[TrainingExample]] = {"train": [], "dev": [], "own": []}
     for line in _answered(files, suite, name):
         split = owners[line["user"]][0]
         example = _example(line, task, history(line["user"]), queries, encoder)
@@ -78,7 +82,7 @@ def read_texts(
             continue
         known = {record.id: record for record in example.context.history.records}
         quality = [grade(prediction=t, reference=example.reference, task=task) for t in drawn]
-        found[split].append(
+        found["own" if split == "dev" and line["pseudo"] else split].append(
             replace(
                 example,
                 evidence=tuple(Scored(known[i], 0.0) for i in line["evidence"] if i in known),
@@ -89,7 +93,7 @@ def read_texts(
             )
         )
     histories = [history(user) for user, (split, _) in owners.items() if split == "train"]
-    return Texts(task, histories, found["train"], found["dev"])
+    return Texts(task, histories, found["train"], found["dev"], found["own"])
 
 
 def _suite(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydra_cli.models.hf_encoder import HFEncoder
-from tests.benchmarks.compare_adapters import ORACLE, OURS, RAG, TAUGHT, compared, table
+from tests.benchmarks.compare_adapters import HEADS, ORACLE, OURS, RAG, TAUGHT, compared, table
 from tests.benchmarks.recorded_texts import read_texts
 
 ASKED = "What is the score of the following review on a scale of 1 to 5? review: "
@@ -73,6 +73,36 @@ def test_the_choices_of_all_are_among_the_same_answers(
     assert "6 queries, 6 users; trained on 6 answered queries of 6 users" in shown
     mean = -sum(found[RAG]) / 6
     assert f"| {RAG} | {mean:.3f} | " in shown, "an error is shown as an error"
+
+
+def test_heads_are_fitted_on_answers_to_own_records_with_older_ones_alone(
+    tmp_path: Path, tiny_encoder_path: Path
+) -> None:
+    folder, answers = suite(tmp_path)
+    own = [
+        {
+            "user": f"dev{u}",
+            "id": f"dev{u}-{i}",
+            "reference": str(1 + (u + i) % 5),
+            "evidence": [f"dev{u}-0"],
+            "greedy": "1",
+            "answers": ["1", "2", "3", "4", "5"],
+            "pseudo": True,
+        }
+        for u in range(5)  # the sixth has none
+        for i in (6, 7)
+    ]
+    more = tmp_path / "LaMP_3.own.jsonl"
+    more.write_text("\n".join(map(json.dumps, own)))
+    encoder = HFEncoder.open(str(tiny_encoder_path))
+    data = read_texts(folder, "LaMP_3", [answers, more], encoder, default_draw=True)
+    assert (len(data.dev), len(data.own)) == (6, 10)
+    assert {len(e.context.history) for e in data.own} == {6, 7}
+    found = compared(data, encoder, encoder, ["hydra"])
+    assert list(found) == [RAG, ORACLE, OURS, TAUGHT, TAUGHT + HEADS, "hydra", "hydra" + HEADS]
+    assert set(found["hydra" + HEADS]) <= {0.0, *found[RAG]}
+    assert found["hydra" + HEADS][5] == found["hydra"][5], "no head, so the population's"
+    assert "heads on 10 answered records" in table(data, found)
 
 
 def test_the_rows_of_a_table_are_over_ours(tmp_path: Path, tiny_encoder_path: Path) -> None:
