@@ -17,6 +17,7 @@ LAYERS = (
         "wiring",
         "workflows",
         "warm",
+        "recorded",
         "answered",
         "api",
         "shown",
