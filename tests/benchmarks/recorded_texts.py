@@ -70,7 +70,7 @@ def read_texts(
         return made[user]
 
     found: dict[str, list[TrainingExample]] = {"train": [], "dev": [], "own": []}
-    for line in _answered(files, suite, name):
+    for line in answered(files, suite, name):
         split = owners[line["user"]][0]
         example = _example(line, task, history(line["user"]), queries, encoder)
         drawn = (
@@ -148,9 +148,9 @@ def _example(
     return TrainingExample(QueryContext(query, history.inputs[row], rest), record.output)
 
 
-def _answered(files: Sequence[Path], suite: Path, name: str) -> Iterator[dict[str, Any]]:
+def answered(files: Sequence[Path], suite: Path, name: str) -> Iterator[dict[str, Any]]:
     """One line a query: the default draw's answers, and the pool of all that were drawn."""
-    asked: dict[str, dict[str, Any]] = {}
+    asked: dict[tuple[str, str], dict[str, Any]] = {}  # users may share records' ids
     for path in files:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
@@ -159,7 +159,8 @@ def _answered(files: Sequence[Path], suite: Path, name: str) -> Iterator[dict[st
                 if path.name.startswith(f"{name}."):
                     yield {"plain": None, "pseudo": False, "pool": line["answers"], **line}
             elif (line["suite"], line["task"]) == (suite.name, name):
-                _collect(asked.setdefault(line["id"], _empty(line)), line)
+                place = (line["user"], line["id"])
+                _collect(asked.setdefault(place, _empty(line)), line)
     yield from asked.values()
 
 

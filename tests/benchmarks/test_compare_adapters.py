@@ -9,7 +9,7 @@ import pytest
 
 from hydra_cli.models.hf_encoder import HFEncoder
 from tests.benchmarks.compare_adapters import HEADS, ORACLE, OURS, RAG, TAUGHT, compared, table
-from tests.benchmarks.recorded_texts import read_texts
+from tests.benchmarks.recorded_texts import answered, read_texts
 
 ASKED = "What is the score of the following review on a scale of 1 to 5? review: "
 
@@ -103,6 +103,19 @@ def test_heads_are_fitted_on_answers_to_own_records_with_older_ones_alone(
     assert set(found["hydra" + HEADS]) <= {0.0, *found[RAG]}
     assert found["hydra" + HEADS][5] == found["hydra"][5], "no head, so the population's"
     assert "heads on 10 answered records" in table(data, found)
+
+
+def test_records_of_two_users_may_share_an_id(tmp_path: Path) -> None:
+    asked = {"suite": "suite", "task": "jokes", "id": "joke 7", "reference": "3", "pseudo": True}
+    drawn = {"how": "fused", "k": 4, "temperature": 0.5, "evidence": []}
+    lines = [{**asked, **drawn, "user": user, "texts": [user]} for user in ("ann", "bob")]
+    path = tmp_path / "bank.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    found = list(answered([path], Path("suite"), "jokes"))
+    assert [(line["user"], line["answers"]) for line in found] == [
+        ("ann", ["ann"]),
+        ("bob", ["bob"]),
+    ]
 
 
 def test_the_rows_of_a_table_are_over_ours(tmp_path: Path, tiny_encoder_path: Path) -> None:
