@@ -85,6 +85,12 @@ class KeptEncoder:
     def encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         return self._encoder.encode_pairs(pairs)
 
+    @property
+    def full(self) -> TextEncoder:
+        """The encoder that can be trained, where there is one behind."""
+        full: TextEncoder = getattr(self._encoder, "full", self._encoder)
+        return full
+
     def _key(self, text: str) -> bytes:
         content = f"{self.fingerprint}\0{text}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(content).digest()

@@ -65,6 +65,33 @@ def invoke(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[in
     return code, found.out, found.err
 
 
+@pytest.mark.parametrize("task", ["LaMP_4", "LaMP_3"])
+def test_the_yardsticks_are_trained_on_the_llms_answers(
+    task: str,
+    tiny_encoder_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Their encoder stands behind two others: one without torch, and one that keeps vectors."""
+    more = [
+        "--methods",
+        "rag-bm25,hydra,mof",
+        "--supervision",
+        "llm",
+        "--fit-records",
+        "2",
+        "--json",
+    ]
+    with FaultServer(said) as server:
+        serve(monkeypatch, server)
+        arguments = _arguments(tiny_encoder_path, tmp_path, task)
+        code, out, err = invoke([*arguments, *more], capsys)
+    assert code == 0, err
+    for name, method in json.loads(out)["methods"].items():
+        assert (method["missing"], method["queries"] > 0) == (0, True), (name, err)
+
+
 def test_json_report_and_predictions(
     arguments: list[str],
     tmp_path: Path,

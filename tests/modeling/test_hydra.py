@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hydra_cli.core.errors import ModelError
 from hydra_cli.core.progress import Silent
+from hydra_cli.core.protocols import TextEncoder
 from hydra_cli.core.records import Candidate, Scored, TrainingExample
 from hydra_cli.core.tasks import PRESETS
 from hydra_cli.core.weights import Weights
@@ -22,8 +24,10 @@ from hydra_cli.modeling.hydra.pairs import LabelledPair, adapt_pairs, rerank_pai
 from hydra_cli.modeling.hydra.recipe import HydraRecipe
 from hydra_cli.modeling.hydra.training import PAPER, DenseSettings, fit_heads
 from hydra_cli.modeling.recipes import recipe_named
+from hydra_cli.models.bert_encoder import open_text_encoder
 from hydra_cli.models.hash_encoder import HashEncoder
 from hydra_cli.models.hf_encoder import HFEncoder
+from hydra_cli.models.kept_encoder import KeptEncoder
 from tests.modeling.yardstick_examples import closed_examples, open_examples
 
 NEWS, HEADLINES = PRESETS["LaMP_2N"], PRESETS["LaMP_4"]
@@ -284,6 +288,24 @@ def test_an_encoder_without_weights_is_refused_in_one_line() -> None:
         HydraRecipe().train_base(
             HEADLINES, open_examples(2), [], HashEncoder(), seed=0, progress=Silent()
         )
+
+
+def test_an_encoder_behind_others_is_trained_as_if_it_stood_alone(
+    tiny_encoder_path: Path, encoder: HFEncoder, tmp_path: Path
+) -> None:
+    def base(through: TextEncoder) -> str:
+        made = HydraRecipe(QUICK).train_base(
+            HEADLINES, open_examples(2), [], through, seed=0, progress=Silent()
+        )
+        return made.fingerprint
+
+    light = open_text_encoder(str(tiny_encoder_path))
+    kept = KeptEncoder(open_text_encoder(str(tiny_encoder_path)), tmp_path / "vectors.sqlite")
+    for front in (light, kept):  # what Python 3.12 and newer look at, too: no __getattr__
+        assert inspect.getattr_static(front, "full", None) is not None
+    assert base(light) == base(kept) == base(encoder)
+    with pytest.raises(ModelError, match="can't be trained"):
+        base(KeptEncoder(HashEncoder(), tmp_path / "others.sqlite"))
 
 
 def test_scores_are_the_same_alone_and_in_company(encoder: HFEncoder) -> None:

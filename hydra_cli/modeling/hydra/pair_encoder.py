@@ -23,7 +23,10 @@ Tokens = dict[str, list[int]]
 
 @runtime_checkable
 class TrainableEncoder(Protocol):
-    """What a TextEncoder must offer beyond its protocol to be trained on."""
+    """What a TextEncoder must offer beyond its protocol to be trained on.
+
+    One that stands before another (a lighter one, one that keeps vectors) has that as ``full``.
+    """
 
     @property
     def model(self) -> nn.Module: ...
@@ -44,16 +47,17 @@ class PairEncoder:
     """A cross-encoder. ``network`` is its own: the store's encoder stays as it is."""
 
     def __init__(self, encoder: TextEncoder, limit: int) -> None:
-        if not isinstance(encoder, TrainableEncoder):
+        full = getattr(encoder, "full", encoder)
+        if not isinstance(full, TrainableEncoder):
             raise ModelError(
                 f"encoder {encoder.name!r} can't be trained, and this recipe trains its encoder",
                 hint="use a Hugging Face encoder, or the default recipe",
             )
-        self.network = copy.deepcopy(encoder.model).eval()
+        self.network = copy.deepcopy(full.model).eval()
         self.dimension = encoder.dimension
-        self.device = encoder.device
-        self._tokenizer = encoder.tokenizer
-        self._limit = min(limit, encoder.pair_tokens)
+        self.device = full.device
+        self._tokenizer = full.tokenizer
+        self._limit = min(limit, full.pair_tokens)
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> list[Tokens]:
         """Token ids of joined pairs, unpadded; the longer side is cut first."""
