@@ -41,14 +41,16 @@ def print_table(
     for cells in texts:
         table.add_row(*cells)
     console = Console()
-    # The widest columns are narrowed first, all to the same width; a line and two spaces each.
-    longest = max(len(word) for column in columns for word in column.split())
     wide = [
-        max([len(column), *(row[place].cell_len for row in texts)])
+        max([len(column), *(cells[place].cell_len for cells in texts)])
         for place, column in enumerate(columns)
     ]
-    kept = wide[0] if names_first else min(wide[0], longest)
-    if kept + sum(min(width, longest) for width in wide[1:]) + 3 * len(wide) + 1 > console.width:
+    # The widest columns are narrowed first, all to the same width; a line and two spaces each.
+    longest = max(len(word) for column in columns for word in column.split())
+    least = [min(width, longest) for width in wide]
+    if names_first:
+        least[0] = wide[0]
+    if sum(least) + 3 * len(least) + 1 > console.width:
         table.box, table.padding = box.SIMPLE_HEAD, (0, 1, 0, 0)
         table.show_edge = table.pad_edge = False
     console.print(table)

@@ -18,7 +18,6 @@ so scores are a little lower than with them.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -90,8 +89,7 @@ def quality(*, prediction: str, reference: str, task: TaskSpec) -> float:
     if task.kind == "generation":
         return sum(rouge(prediction, reference)) / 2
     if task.kind == "rating":
-        low, high = _ends(task)
-        return 1.0 - _rating_error(prediction, reference, task) / ((high - low) or 1.0)
+        return similarity.rating_quality(prediction, reference, task)
     return float(prediction.strip() == reference.strip())
 
 
@@ -144,29 +142,15 @@ def _macro_f1(sums: Floats) -> Floats:
     return np.asarray((2.0 * right / np.maximum(said + true, 1e-12)).mean(axis=-1))
 
 
-def _ends(task: TaskSpec) -> tuple[float, float]:
-    values = [float(label) for label in task.labels]
-    return min(values), max(values)
-
-
-def _rating_error(prediction: str, reference: str, task: TaskSpec) -> float:
-    true, (low, high) = float(reference), _ends(task)
-    try:
-        value = float(prediction.strip())
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        return max(abs(true - low), abs(true - high))
-    return abs(value - true)
-
-
 def _absolute_error(task: TaskSpec) -> Callable[[str, str], Floats]:
-    return lambda prediction, reference: np.array([_rating_error(prediction, reference, task), 1.0])
+    return lambda prediction, reference: np.array(
+        [similarity.rating_error(prediction, reference, task), 1.0]
+    )
 
 
 def _squared_error(task: TaskSpec) -> Callable[[str, str], Floats]:
     return lambda prediction, reference: np.array(
-        [_rating_error(prediction, reference, task) ** 2, 1.0]
+        [similarity.rating_error(prediction, reference, task) ** 2, 1.0]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,11 +25,31 @@ def grade(*, prediction: str, reference: str, task: TaskSpec) -> float:
         return (one + longest) / 2
     parsed = task.parse(prediction, task.labels or (reference,))
     if task.kind == "rating":
-        true, ends = float(reference), [float(label) for label in task.labels]
-        low, high = min(ends), max(ends)
-        off = max(true - low, high - true) if parsed is None else abs(float(parsed) - true)
-        return 1.0 - off / ((high - low) or 1.0)
+        return rating_quality(parsed or "", reference, task)
     return float(parsed == reference)
+
+
+def rating_quality(said: str, reference: str, task: TaskSpec) -> float:
+    """1 - distance/range."""
+    low, high = _ends(task)
+    return 1.0 - rating_error(said, reference, task) / ((high - low) or 1.0)
+
+
+def rating_error(said: str, reference: str, task: TaskSpec) -> float:
+    """The distance to the reference; of no number on the scale, that of its farther end."""
+    true, (low, high) = float(reference), _ends(task)
+    try:
+        value = float(said.strip())
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        return max(abs(true - low), abs(true - high))
+    return abs(value - true)
+
+
+def _ends(task: TaskSpec) -> tuple[float, float]:
+    values = [float(label) for label in task.labels]
+    return min(values), max(values)
 
 
 def rouge(*, prediction: str, reference: str, stemmed: bool = True) -> tuple[float, float]:

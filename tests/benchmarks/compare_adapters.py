@@ -49,9 +49,9 @@ def score(text: str | None, example: TrainingExample, task: TaskSpec) -> float:
 
 
 def compared(
-    data: Texts, kept: TextEncoder, plain: TextEncoder, yardsticks: Sequence[str], *, seed: int = 0
+    data: Texts, encoder: TextEncoder, yardsticks: Sequence[str], *, seed: int = 0
 ) -> Found:
-    """Every method's score on every dev query. Yardsticks train ``plain`` itself."""
+    """Every method's score on every dev query."""
     task = data.task
     pools = [[score(c.text, e, task) for c in e.candidates] for e in data.dev]
     found = {RAG: [score(e.greedy, e, task) for e in data.dev], ORACLE: [max(p) for p in pools]}
@@ -59,12 +59,12 @@ def compared(
     own: dict[str, list[TrainingExample]] = {}
     for example in data.own:
         own.setdefault(example.user, []).append(example)
-    ways: list[tuple[str, str, TextEncoder, Sequence[TrainingExample]]] = [
-        (OURS, "hydra-pers", kept, []),
-        (TAUGHT, "hydra-pers", kept, answered),
-        *((name, name, plain, answered) for name in yardsticks),
+    ways: list[tuple[str, str, Sequence[TrainingExample]]] = [
+        (OURS, "hydra-pers", []),
+        (TAUGHT, "hydra-pers", answered),
+        *((name, name, answered) for name in yardsticks),
     ]
-    for label, name, encoder, examples in ways:
+    for label, name, examples in ways:
         recipe = recipe_named(name)
         base = recipe.train_base(
             task, examples, data.histories, encoder, seed=seed, progress=Silent()
@@ -124,11 +124,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     for name in options.tasks.split(","):
-        plain = HFEncoder.open(options.encoder)
-        kept = KeptEncoder(plain, options.vectors)
-        data = read_texts(options.suite, name, options.answers, kept, default_draw=True)
+        encoder = KeptEncoder(HFEncoder.open(options.encoder), options.vectors)
+        data = read_texts(options.suite, name, options.answers, encoder, default_draw=True)
         yardsticks = [one for one in options.yardsticks.split(",") if one]
-        found = compared(data, kept, plain, yardsticks, seed=options.seed)
+        found = compared(data, encoder, yardsticks, seed=options.seed)
         print(table(data, found), end="\n\n", flush=True)
 
 

@@ -64,7 +64,7 @@ def test_the_choices_of_all_are_among_the_same_answers(
     encoder = HFEncoder.open(str(tiny_encoder_path))
     data = read_texts(folder, "LaMP_3", [answers], encoder, default_draw=True)
     assert (len(data.train), len(data.dev)) == (6, 6)
-    found = compared(data, encoder, encoder, ["mof"])
+    found = compared(data, encoder, ["mof"])
     assert list(found) == [RAG, ORACLE, OURS, TAUGHT, "mof"]
     assert found[ORACLE] == [0.0] * 6
     assert max(found[RAG]) < 0.0
@@ -98,7 +98,7 @@ def test_heads_are_fitted_on_answers_to_own_records_with_older_ones_alone(
     data = read_texts(folder, "LaMP_3", [answers, more], encoder, default_draw=True)
     assert (len(data.dev), len(data.own)) == (6, 10)
     assert {len(e.context.history) for e in data.own} == {6, 7}
-    found = compared(data, encoder, encoder, ["hydra"])
+    found = compared(data, encoder, ["hydra"])
     assert list(found) == [RAG, ORACLE, OURS, TAUGHT, TAUGHT + HEADS, "hydra", "hydra" + HEADS]
     assert set(found["hydra" + HEADS]) <= {0.0, *found[RAG]}
     assert found["hydra" + HEADS][5] == found["hydra"][5], "no head, so the population's"

@@ -74,15 +74,8 @@ def test_the_yardsticks_are_trained_on_the_llms_answers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Their encoder stands behind two others: one without torch, and one that keeps vectors."""
-    more = [
-        "--methods",
-        "rag-bm25,hydra,mof",
-        "--supervision",
-        "llm",
-        "--fit-records",
-        "2",
-        "--json",
-    ]
+    more = ["--methods", "rag-bm25,hydra,mof", "--supervision", "llm", "--json"]
+    more += ["--fit-records", "2"]
     with FaultServer(said) as server:
         serve(monkeypatch, server)
         arguments = _arguments(tiny_encoder_path, tmp_path, task)
