@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from hydra_cli.core.records import Scored
 from hydra_cli.models.hf_encoder import HFEncoder
+from tests.benchmarks import compare_adapters
 from tests.benchmarks.compare_adapters import HEADS, ORACLE, OURS, RAG, TAUGHT, compared, table
 from tests.benchmarks.recorded_texts import answered, read_texts
 
@@ -103,6 +107,35 @@ def test_heads_are_fitted_on_answers_to_own_records_with_older_ones_alone(
     assert set(found["hydra" + HEADS]) <= {0.0, *found[RAG]}
     assert found["hydra" + HEADS][5] == found["hydra"][5], "no head, so the population's"
     assert "heads on 10 answered records" in table(data, found)
+
+
+def test_a_head_decides_for_its_own_user_alone(
+    tmp_path: Path, tiny_encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HeadsTurnTheOrder:
+        def train_base(self, *_: Any, **__: Any) -> str:
+            return "base"
+
+        def fit_heads(self, base: Any, task: Any, own: Any, *_: Any, **__: Any) -> dict[str, str]:
+            return dict.fromkeys(own, "head")
+
+        def scorer(self, base: Any, head: str | None, *_: Any) -> Any:
+            step = -1 if head else 1  # the last answer is the right one
+            return SimpleNamespace(
+                adapt=lambda context, shown, given: [Scored(c, 0.0) for c in given[::step]]
+            )
+
+    folder, answers = suite(tmp_path)
+    line = json.loads(answers.read_text().splitlines()[6])
+    assert line["user"] == "dev0"
+    own = tmp_path / "LaMP_3.own.jsonl"
+    own.write_text(json.dumps({**line, "id": "dev0-7", "pseudo": True}))
+    encoder = HFEncoder.open(str(tiny_encoder_path))
+    data = read_texts(folder, "LaMP_3", [answers, own], encoder, default_draw=True)
+    monkeypatch.setattr(compare_adapters, "recipe_named", lambda _: HeadsTurnTheOrder())
+    found = compared(data, encoder, ["hydra"])
+    assert max(found["hydra"]) < 0.0
+    assert found["hydra" + HEADS] == [0.0, *found["hydra"][1:]]
 
 
 def test_records_of_two_users_may_share_an_id(tmp_path: Path) -> None:
